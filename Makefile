@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everyday commands; CONTRIBUTING.md says when to use which.
+
+GOLANGCI_LINT_VERSION := v2.12.2
+TOOLS := $(CURDIR)/.tools
+GENERATED := ':(glob)pkg/dataplane/**/*_bpfel.go' ':(glob)pkg/dataplane/**/*_bpfel.o' ':(glob)pkg/api/**/*.pb.go'
+
+.PHONY: all build test fuzz bench demo generate verify-generate lint clean
+
+all: build
+
+build: ## compile every command into bin/
+	go build -o bin/ ./cmd/...
+
+test: ## install what the tests need, then run all of them with the race detector
+	./test/prepare test
+	WEFT_TEST_REQUIRE=bpf,netns go test -race -p 1 -timeout 20m ./...
+
+fuzz: ## fuzz every fuzz target for FUZZTIME (default 30s) each
+	./test/fuzz $(or $(FUZZTIME),30s)
+
+bench: ## the figures of the README's performance section
+	go test -run '^$$' -bench . -benchtime 1x ./pkg/dataplane/... ./internal/maglev/... ./test/...
+
+demo: ## the main job, end to end
+	go run ./cmd/weft demo
+
+generate: ## compile the BPF programs (clang-19) and the protobuf files
+	./test/prepare generate
+	go generate ./pkg/...
+
+verify-generate: generate ## fail when the committed generated files are not what the sources make
+	git diff --exit-code --stat -- $(GENERATED)
+
+lint: ## golangci-lint with the layer rules of .golangci.yml
+	test -x $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) || ( \
+		GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION) && \
+		mv $(TOOLS)/golangci-lint $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) )
+	$(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) run ./...
+
+clean:
+	rm -rf bin $(TOOLS)
