@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Values of InterfaceSpec.Type.
+const (
+	// InterfaceNSMVlan is a VLAN on a node's interface, given by the mesh.
+	InterfaceNSMVlan = "nsm-vlan"
+	// InterfaceNetworkAttachment is an interface made by Multus.
+	InterfaceNetworkAttachment = "network-attachment"
+	// InterfaceHostDevice is an interface that is there already.
+	InterfaceHostDevice = "host-device"
+)
+
+// Attractor is a group of frontends: what brings a conduit's traffic in.
+type Attractor struct {
+	TypeMeta
+	Metadata ObjectMeta    `json:"metadata"`
+	Spec     AttractorSpec `json:"spec"`
+	Status   Status        `json:"status,omitzero"`
+}
+
+// AttractorSpec is the wanted state of an Attractor.
+type AttractorSpec struct {
+	// Replicas is the number of frontends; default 1.
+	Replicas *int32 `json:"replicas,omitempty"`
+	// Composites is the name of the one Conduit that the attractor serves.
+	Composites []string `json:"composites"`
+	// Gateways are names of Gateway objects.
+	Gateways []string `json:"gateways,omitempty"`
+	// Vips are names of Vip objects to announce.
+	Vips []string `json:"vips,omitempty"`
+	// Interface is the external interface.
+	Interface InterfaceSpec `json:"interface"`
+}
+
+// InterfaceSpec describes an external interface.
+type InterfaceSpec struct {
+	// Name of the interface, 1 to 13 characters.
+	Name string `json:"name"`
+	// PrefixIPv4 is a prefix, or a range like "10.0.0.2-10.0.0.9/24", several
+	// joined by ';', for the frontends' own addresses.
+	PrefixIPv4 string `json:"ipv4-prefix,omitempty"`
+	// PrefixIPv6 is the same for IPv6.
+	PrefixIPv6 string `json:"ipv6-prefix,omitempty"`
+	// Type is nsm-vlan (the default), network-attachment or host-device.
+	Type string `json:"type,omitempty"`
+	// NSMVlan belongs to type nsm-vlan.
+	NSMVlan *NSMVlan `json:"nsm-vlan,omitempty"`
+	// NetworkAttachments belongs to type network-attachment and has one entry.
+	NetworkAttachments []NetworkAttachment `json:"network-attachments,omitempty"`
+}
+
+// NSMVlan names a VLAN.
+type NSMVlan struct {
+	BaseInterface string `json:"base-interface,omitempty"`
+	// VlanID is 0 (untagged) to 4094.
+	VlanID *int32 `json:"vlan-id,omitempty"`
+}
+
+// NetworkAttachment names a NetworkAttachmentDefinition of Multus.
+type NetworkAttachment struct {
+	Name string `json:"name,omitempty"`
+	// Namespace is "default" when empty.
+	Namespace string `json:"namespace,omitempty"`
+	// Interface is the wanted interface name, 1 to 13 characters.
+	Interface string `json:"interface,omitempty"`
+}
+
+// GetType implements Object.
+func (o *Attractor) GetType() *TypeMeta { return &o.TypeMeta }
+
+// GetMeta implements Object.
+func (o *Attractor) GetMeta() *ObjectMeta { return &o.Metadata }
+
+// GetStatus implements Object.
+func (o *Attractor) GetStatus() *Status { return &o.Status }
