@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nl
+
+import (
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Addresses returns the addresses of an interface with their prefix lengths.
+func (h *Handle) Addresses(index int) ([]netip.Prefix, error) {
+	found, err := dump(func() ([]netlink.Addr, error) {
+		return h.lib.AddrList(linkIndex(index), unix.AF_UNSPEC)
+	})
+	if err != nil {
+		return nil, wrap(err, "list addresses of interface %d", index)
+	}
+	prefixes := make([]netip.Prefix, 0, len(found))
+	for _, a := range found {
+		prefixes = append(prefixes, fromIPNet(a.IPNet))
+	}
+	return prefixes, nil
+}
+
+// AddressOwner returns the index of the interface that has the address, 0 when
+// no interface of the namespace has it.
+func (h *Handle) AddressOwner(addr netip.Addr) (int, error) {
+	found, err := dump(func() ([]netlink.Addr, error) {
+		return h.lib.AddrList(nil, family(addr))
+	})
+	if err != nil {
+		return 0, wrap(err, "list addresses")
+	}
+	for _, a := range found {
+		if fromIP(a.IP) == addr {
+			return a.LinkIndex, nil
+		}
+	}
+	return 0, nil
+}
+
+// AddAddress adds an address. IPv6 addresses are usable at once: duplicate
+// address detection would hold them back for a second.
+func (h *Handle) AddAddress(index int, p netip.Prefix) error {
+	addr := &netlink.Addr{IPNet: toIPNet(p)}
+	if p.Addr().Is6() {
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	return wrap(h.lib.AddrAdd(linkIndex(index), addr), "add address %s to interface %d", p, index)
+}
+
+// DeleteAddress removes an address.
+func (h *Handle) DeleteAddress(index int, p netip.Prefix) error {
+	return wrap(h.lib.AddrDel(linkIndex(index), &netlink.Addr{IPNet: toIPNet(p)}),
+		"delete address %s of interface %d", p, index)
+}
+
+// Neighbour is a permanent entry of the neighbour table.
+type Neighbour struct {
+	IP  netip.Addr
+	MAC net.HardwareAddr
+}
+
+// AddNeighbour adds or replaces a permanent neighbour entry.
+func (h *Handle) AddNeighbour(index int, ip netip.Addr, mac net.HardwareAddr) error {
+	return wrap(h.lib.NeighSet(neighbour(index, ip, mac)), "add neighbour %s to interface %d", ip, index)
+}
+
+// DeleteNeighbour removes a neighbour entry.
+func (h *Handle) DeleteNeighbour(index int, ip netip.Addr) error {
+	return wrap(h.lib.NeighDel(neighbour(index, ip, nil)), "delete neighbour %s of interface %d", ip, index)
+}
+
+// Neighbours returns the permanent neighbour entries of an interface.
+func (h *Handle) Neighbours(index int) ([]Neighbour, error) {
+	var neighbours []Neighbour
+	for _, f := range []int{unix.AF_INET, unix.AF_INET6} {
+		found, err := dump(func() ([]netlink.Neigh, error) { return h.lib.NeighList(index, f) })
+		if err != nil {
+			return nil, wrap(err, "list neighbours of interface %d", index)
+		}
+		for _, n := range found {
+			if n.State&unix.NUD_PERMANENT != 0 {
+				neighbours = append(neighbours, Neighbour{IP: fromIP(n.IP), MAC: n.HardwareAddr})
+			}
+		}
+	}
+	return neighbours, nil
+}
+
+func neighbour(index int, ip netip.Addr, mac net.HardwareAddr) *netlink.Neigh {
+	return &netlink.Neigh{
+		LinkIndex: index, Family: family(ip), State: unix.NUD_PERMANENT,
+		IP: ip.AsSlice(), HardwareAddr: mac,
+	}
+}
+
+func linkIndex(index int) netlink.Link {
+	return &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: index}}
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nl
+
+import (
+	"net"
+
+	"github.com/vishvananda/netlink"
+	vnl "github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Link is a network interface.
+type Link struct {
+	Index       int
+	Name, Alias string
+	Kind        string // "veth", "device", ...
+	MAC         net.HardwareAddr
+	MTU         int
+	Up          bool // administratively
+	Carrier     bool // Up and the lower layer works; a veth's: its peer is up
+	PeerIndex   int  // in the peer's namespace, 0 when there is none
+}
+
+func fromLink(l netlink.Link) Link {
+	attrs := l.Attrs()
+	return Link{
+		Index: attrs.Index, Name: attrs.Name, Alias: attrs.Alias, Kind: l.Type(),
+		MAC: attrs.HardwareAddr, MTU: attrs.MTU, PeerIndex: attrs.ParentIndex,
+		Up:      attrs.RawFlags&unix.IFF_UP != 0,
+		Carrier: attrs.RawFlags&unix.IFF_LOWER_UP != 0,
+	}
+}
+
+// LinkByName returns the interface called name.
+func (h *Handle) LinkByName(name string) (Link, error) {
+	l, err := h.lib.LinkByName(name)
+	if err != nil {
+		return Link{}, wrap(err, "get interface %s", name)
+	}
+	return fromLink(l), nil
+}
+
+// LinkByIndex returns the interface with the index.
+func (h *Handle) LinkByIndex(index int) (Link, error) {
+	l, err := h.lib.LinkByIndex(index)
+	if err != nil {
+		return Link{}, wrap(err, "get interface %d", index)
+	}
+	return fromLink(l), nil
+}
+
+// Links returns all interfaces.
+func (h *Handle) Links() ([]Link, error) {
+	found, err := dump(h.lib.LinkList)
+	if err != nil {
+		return nil, wrap(err, "list interfaces")
+	}
+	links := make([]Link, 0, len(found))
+	for _, l := range found {
+		links = append(links, fromLink(l))
+	}
+	return links, nil
+}
+
+// setLink changes flags and attributes of an interface in one request.
+func (h *Handle) setLink(index int, change, flags uint32, attrs ...*vnl.RtAttr) error {
+	msg := vnl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	msg.Change, msg.Flags = change, flags
+	data := []vnl.NetlinkRequestData{msg}
+	for _, attr := range attrs {
+		data = append(data, attr)
+	}
+	return h.execute(unix.RTM_SETLINK, 0, data...)
+}
+
+// SetUp brings an interface up.
+func (h *Handle) SetUp(index int) error {
+	return wrap(h.setLink(index, unix.IFF_UP, unix.IFF_UP), "set interface %d up", index)
+}
+
+// SetDown brings an interface down.
+func (h *Handle) SetDown(index int) error {
+	return wrap(h.setLink(index, unix.IFF_UP, 0), "set interface %d down", index)
+}
+
+// SetAlias sets the alias of an interface.
+func (h *Handle) SetAlias(index int, alias string) error {
+	return wrap(h.setLink(index, 0, 0, vnl.NewRtAttr(unix.IFLA_IFALIAS, []byte(alias))),
+		"set alias of interface %d", index)
+}
+
+// SetMAC sets the hardware address of an interface.
+func (h *Handle) SetMAC(index int, mac net.HardwareAddr) error {
+	return wrap(h.setLink(index, 0, 0, vnl.NewRtAttr(unix.IFLA_ADDRESS, mac)),
+		"set address of interface %d to %s", index, mac)
+}
+
+// SetMTU sets the MTU of an interface.
+func (h *Handle) SetMTU(index, mtu int) error {
+	return wrap(h.setLink(index, 0, 0, vnl.NewRtAttr(unix.IFLA_MTU, vnl.Uint32Attr(uint32(mtu)))),
+		"set MTU of interface %d to %d", index, mtu)
+}
+
+// Rename gives an interface another name.
+func (h *Handle) Rename(index int, name string) error {
+	return wrap(h.setLink(index, 0, 0, vnl.NewRtAttr(unix.IFLA_IFNAME, vnl.ZeroTerminated(name))),
+		"rename interface %d to %s", index, name)
+}
+
+// DeleteLink removes an interface, and with a veth its peer.
+func (h *Handle) DeleteLink(index int) error {
+	msg := vnl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	return wrap(h.execute(unix.RTM_DELLINK, 0, msg), "delete interface %d", index)
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nl
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// NextHop is one way of a multipath route.
+type NextHop struct {
+	Index   int
+	Gateway netip.Addr
+	Weight  int // 1..256, 0 means 1
+	OnLink  bool
+}
+
+// Route is a route of protocol Protocol.
+type Route struct {
+	Index     int // outgoing interface; 0 with Blackhole or Multipath
+	Prefix    netip.Prefix
+	Gateway   netip.Addr // zero: directly on the link
+	Source    netip.Addr // preferred source, may be zero
+	Table     int        // 0 means main
+	Metric    int
+	OnLink    bool // the gateway need not be reachable by another route
+	Blackhole bool
+	Multipath []NextHop
+}
+
+// AddRoute adds a route; the same prefix, metric and table is ErrExists.
+func (h *Handle) AddRoute(r Route) error {
+	return wrap(h.lib.RouteAdd(toRoute(r)), "add route %s to table %d", r.Prefix, r.Table)
+}
+
+// ReplaceRoute adds a route or replaces the one of the same prefix, metric and
+// table, in one step.
+func (h *Handle) ReplaceRoute(r Route) error {
+	return wrap(h.lib.RouteReplace(toRoute(r)), "replace route %s of table %d", r.Prefix, r.Table)
+}
+
+// DeleteRoute removes a route.
+func (h *Handle) DeleteRoute(r Route) error {
+	return wrap(h.lib.RouteDel(toRoute(r)), "delete route %s of table %d", r.Prefix, r.Table)
+}
+
+// Routes returns the routes of ours in a table (0: main).
+func (h *Handle) Routes(table int) ([]Route, error) {
+	if table == 0 {
+		table = unix.RT_TABLE_MAIN
+	}
+	found, err := dump(func() ([]netlink.Route, error) {
+		return h.lib.RouteListFiltered(unix.AF_UNSPEC,
+			&netlink.Route{Table: table, Protocol: Protocol},
+			netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+	})
+	if err != nil {
+		return nil, wrap(err, "list routes of table %d", table)
+	}
+	routes := make([]Route, 0, len(found))
+	for _, r := range found {
+		routes = append(routes, fromRoute(r))
+	}
+	return routes, nil
+}
+
+// TableUsed tells whether a routing table has any route or any rule points at
+// it, whoever made it.
+func (h *Handle) TableUsed(table int) (bool, error) {
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return h.lib.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return false, wrap(err, "list routes of table %d", table)
+	}
+	rules, err := dump(func() ([]netlink.Rule, error) {
+		return h.lib.RuleListFiltered(unix.AF_UNSPEC, &netlink.Rule{Table: table}, netlink.RT_FILTER_TABLE)
+	})
+	return len(routes) > 0 || len(rules) > 0, wrap(err, "list rules of table %d", table)
+}
+
+func toRoute(r Route) *netlink.Route {
+	route := &netlink.Route{
+		LinkIndex: r.Index, Dst: toIPNet(r.Prefix), Table: r.Table,
+		Protocol: Protocol, Priority: r.Metric, Family: family(r.Prefix.Addr()),
+	}
+	if r.Gateway.IsValid() {
+		route.Gw = r.Gateway.AsSlice()
+	}
+	if r.Source.IsValid() {
+		route.Src = r.Source.AsSlice()
+	}
+	if r.OnLink {
+		route.Flags |= unix.RTNH_F_ONLINK
+	}
+	switch {
+	case r.Blackhole:
+		route.Type = unix.RTN_BLACKHOLE
+	case len(r.Multipath) == 0 && !r.Gateway.IsValid() && r.Prefix.Addr().Is4():
+		route.Scope = netlink.SCOPE_LINK
+	}
+	for _, hop := range r.Multipath {
+		info := &netlink.NexthopInfo{LinkIndex: hop.Index, Hops: max(hop.Weight, 1) - 1}
+		if hop.Gateway.IsValid() {
+			info.Gw = hop.Gateway.AsSlice()
+		}
+		if hop.OnLink {
+			info.Flags |= unix.RTNH_F_ONLINK
+		}
+		route.MultiPath = append(route.MultiPath, info)
+	}
+	return route
+}
+
+func fromRoute(r netlink.Route) Route {
+	route := Route{
+		Index: r.LinkIndex, Prefix: fromIPNet(r.Dst), Gateway: fromIP(r.Gw), Source: fromIP(r.Src),
+		Table: r.Table, Metric: r.Priority, Blackhole: r.Type == unix.RTN_BLACKHOLE,
+		OnLink: r.Flags&unix.RTNH_F_ONLINK != 0,
+	}
+	if route.Blackhole {
+		route.Index = 0 // IPv6 shows lo
+	}
+	if !route.Prefix.IsValid() {
+		route.Prefix = netip.PrefixFrom(zeroOf(r.Family), 0)
+	}
+	for _, hop := range r.MultiPath {
+		route.Multipath = append(route.Multipath, NextHop{
+			Index: hop.LinkIndex, Gateway: fromIP(hop.Gw), Weight: hop.Hops + 1,
+			OnLink: hop.Flags&unix.RTNH_F_ONLINK != 0,
+		})
+	}
+	return route
+}
+
+func zeroOf(family int) netip.Addr {
+	if family == unix.AF_INET6 {
+		return netip.IPv6Unspecified()
+	}
+	return netip.IPv4Unspecified()
+}
+
+// Rule sends packets from a source prefix to a routing table. It is of
+// protocol Protocol.
+type Rule struct {
+	From     netip.Prefix
+	Table    int
+	Priority int
+}
+
+// AddRule adds a rule; the same one is ErrExists.
+func (h *Handle) AddRule(r Rule) error {
+	return wrap(h.lib.RuleAdd(toRule(r)), "add rule from %s lookup %d", r.From, r.Table)
+}
+
+// DeleteRule removes a rule.
+func (h *Handle) DeleteRule(r Rule) error {
+	return wrap(h.lib.RuleDel(toRule(r)), "delete rule from %s lookup %d", r.From, r.Table)
+}
+
+// Rules returns the rules of ours.
+func (h *Handle) Rules() ([]Rule, error) {
+	var rules []Rule
+	for _, f := range []int{unix.AF_INET, unix.AF_INET6} {
+		found, err := dump(func() ([]netlink.Rule, error) { return h.lib.RuleList(f) })
+		if errors.Is(err, unix.EAFNOSUPPORT) {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
+			return nil, wrap(err, "list rules")
+		}
+		for _, r := range found {
+			if r.Protocol == Protocol {
+				rules = append(rules, Rule{From: fromIPNet(r.Src), Table: r.Table, Priority: r.Priority})
+			}
+		}
+	}
+	return rules, nil
+}
+
+func toRule(r Rule) *netlink.Rule {
+	rule := netlink.NewRule()
+	rule.Family = family(r.From.Addr())
+	rule.Src = toIPNet(r.From)
+	rule.Table = r.Table
+	rule.Priority = r.Priority
+	rule.Protocol = Protocol
+	return rule
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nl
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	vnl "github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-project/weft/internal/netns"
+)
+
+// Veth describes a veth pair. The end called Name is made in the handle's
+// namespace, the peer in PeerNetNS (empty: the handle's, too). A nil MAC is
+// chosen by the kernel, a zero MTU is the kernel's default.
+type Veth struct {
+	Name, Alias string
+	MAC         net.HardwareAddr
+	MTU         int
+	PeerName    string
+	PeerMAC     net.HardwareAddr
+	PeerNetNS   string
+	PeerUp      bool
+}
+
+// vethTries bounds the search for two different indices.
+const vethTries = 16
+
+// AddVeth makes a veth pair, the peer directly in its namespace. A taken name
+// on either side is ErrExists; a missing peer namespace is netns.ErrNotFound.
+//
+// The two ends never have the same index: the kernel takes such an interface
+// for one without a peer and delays its carrier events by up to a second
+// (linkwatch_urgent_event).
+func (h *Handle) AddVeth(v Veth) (link, peer Link, err error) {
+	var peerNS int
+	if v.PeerNetNS != "" {
+		file, err := netns.Open(v.PeerNetNS)
+		if err != nil {
+			return Link{}, Link{}, fmt.Errorf("add veth %s: %w", v.Name, err)
+		}
+		defer func() { _ = file.Close() }()
+		peerNS = int(file.Fd())
+	}
+	index := 0
+	for range vethTries {
+		link, err = h.newVeth(v, peerNS, index)
+		switch {
+		case errors.Is(err, unix.EBUSY) && index != 0: // the index is taken
+			index++
+			continue
+		case err != nil:
+			return Link{}, Link{}, wrap(err, "add veth %s with peer %s", v.Name, v.PeerName)
+		case link.Index != link.PeerIndex:
+			peer, err = h.peerOf(v, link)
+			if err != nil {
+				return Link{}, Link{}, errors.Join(err, h.DeleteLink(link.Index))
+			}
+			return link, peer, nil
+		}
+		if err := h.DeleteLink(link.Index); err != nil {
+			return Link{}, Link{}, err
+		}
+		// Both namespaces count upwards: the peer gets the next index, so
+		// this end asks for one beyond it.
+		index = link.Index + 2
+	}
+	return Link{}, Link{}, fmt.Errorf("add veth %s: no free interface index near %d", v.Name, index)
+}
+
+// newVeth makes the pair, with an index of this end's own choice unless 0.
+func (h *Handle) newVeth(v Veth, peerNS, index int) (Link, error) {
+	msg := vnl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	attrs := linkAttrs(v.Name, v.MAC, v.MTU)
+	info := vnl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(vnl.IFLA_INFO_KIND, vnl.NonZeroTerminated("veth"))
+	peer := info.AddRtAttr(vnl.IFLA_INFO_DATA, nil).AddRtAttr(vnl.VETH_INFO_PEER, nil)
+	peerMsg := vnl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
+	if v.PeerUp {
+		peerMsg.Flags, peerMsg.Change = unix.IFF_UP, unix.IFF_UP
+	}
+	for _, attr := range linkAttrs(v.PeerName, v.PeerMAC, v.MTU) {
+		peer.AddChild(attr)
+	}
+	if v.PeerNetNS != "" {
+		peer.AddRtAttr(unix.IFLA_NET_NS_FD, vnl.Uint32Attr(uint32(peerNS)))
+	}
+	data := []vnl.NetlinkRequestData{msg}
+	for _, attr := range attrs {
+		data = append(data, attr)
+	}
+	data = append(data, info)
+	if err := h.execute(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, data...); err != nil {
+		return Link{}, err
+	}
+	link, err := h.LinkByName(v.Name)
+	if err != nil {
+		return Link{}, err
+	}
+	if v.Alias == "" {
+		return link, nil
+	}
+	if err := h.SetAlias(link.Index, v.Alias); err != nil {
+		return Link{}, errors.Join(err, h.DeleteLink(link.Index))
+	}
+	link.Alias = v.Alias
+	return link, nil
+}
+
+// peerOf returns the other end of a new pair.
+func (h *Handle) peerOf(v Veth, link Link) (Link, error) {
+	if v.PeerNetNS == "" {
+		return h.LinkByIndex(link.PeerIndex)
+	}
+	other, err := Open(v.PeerNetNS)
+	if err != nil {
+		return Link{}, err
+	}
+	peer, err := other.LinkByIndex(link.PeerIndex)
+	return peer, errors.Join(err, other.Close())
+}
+
+func linkAttrs(name string, mac net.HardwareAddr, mtu int) []*vnl.RtAttr {
+	attrs := []*vnl.RtAttr{vnl.NewRtAttr(unix.IFLA_IFNAME, vnl.ZeroTerminated(name))}
+	if mac != nil {
+		attrs = append(attrs, vnl.NewRtAttr(unix.IFLA_ADDRESS, mac))
+	}
+	if mtu != 0 {
+		attrs = append(attrs, vnl.NewRtAttr(unix.IFLA_MTU, vnl.Uint32Attr(uint32(mtu))))
+	}
+	return attrs
+}

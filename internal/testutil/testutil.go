@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package testutil helps tests that need privileges, network namespaces and
+// real traffic, and finds what a test left behind.
+package testutil
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-project/weft/internal/netns"
+	"github.com/weft-project/weft/internal/nl"
+)
+
+// requireEnv lists, separated by commas, the abilities whose absence is a
+// failure instead of a reason to skip. CI sets it.
+const requireEnv = "WEFT_TEST_REQUIRE"
+
+// Require skips the test, with the reason, unless the machine can do what is
+// named: "bpf" (load programs, attach with tcx) and "netns" (make network
+// namespaces).
+func Require(t testing.TB, what ...string) {
+	t.Helper()
+	required := strings.Split(os.Getenv(requireEnv), ",")
+	for _, w := range what {
+		err := able(w)
+		switch {
+		case err == nil:
+		case slices.Contains(required, w):
+			t.Fatalf("%s is required by %s: %v", w, requireEnv, err)
+		default:
+			t.Skipf("no %s here: %v", w, err)
+		}
+	}
+}
+
+func able(what string) error {
+	switch what {
+	case "bpf":
+		return ableBPF()
+	case "netns":
+		return ableNetNS()
+	}
+	return fmt.Errorf("unknown ability %q", what)
+}
+
+// ableBPF makes a map; tcx needs Linux 6.6.
+func ableBPF() error {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return err
+	}
+	release := unix.ByteSliceToString(name.Release[:])
+	var major, minor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return fmt.Errorf("kernel release %q: %w", release, err)
+	}
+	if major < 6 || major == 6 && minor < 6 {
+		return fmt.Errorf("kernel %s is older than 6.6", release)
+	}
+	attr := struct{ mapType, keySize, valueSize, maxEntries uint32 }{unix.BPF_MAP_TYPE_ARRAY, 4, 4, 1}
+	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_MAP_CREATE,
+		uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	runtime.KeepAlive(&attr)
+	if errno != 0 {
+		return fmt.Errorf("create BPF map: %w", errno)
+	}
+	return unix.Close(int(fd))
+}
+
+// ableNetNS makes a namespace that ends as Do returns to the present one.
+func ableNetNS() error {
+	return netns.Do("/proc/self/ns/net", func() error { return unix.Unshare(unix.CLONE_NEWNET) })
+}
+
+// RandomName returns a name of at most 15 characters that no other test uses.
+func RandomName(prefix string) string {
+	random := make([]byte, 4)
+	_, _ = rand.Read(random) // never fails
+	return prefix + hex.EncodeToString(random)
+}
+
+// NetNS makes a namespace with lo up, deletes it at cleanup and returns its
+// path.
+func NetNS(t testing.TB) string {
+	t.Helper()
+	name := RandomName("wt-")
+	path, err := netns.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := netns.Delete(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	})
+	h := Handle(t, path)
+	lo, err := h.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.SetUp(lo.Index); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// DeleteNetNS removes the name of a namespace made by NetNS now.
+func DeleteNetNS(t testing.TB, path string) {
+	t.Helper()
+	if err := netns.Delete(strings.TrimPrefix(path, netns.Dir+"/")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Handle opens a netlink handle in the namespace, closed at cleanup. It
+// keeps the namespace alive meanwhile.
+func Handle(t testing.TB, path string) *nl.Handle {
+	t.Helper()
+	h, err := nl.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.Close() })
+	return h
+}
+
+// Link returns an interface of a namespace; it must exist.
+func Link(t testing.TB, path, name string) nl.Link {
+	t.Helper()
+	h, err := nl.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = h.Close() }()
+	link, err := h.LinkByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return link
+}
+
+// Eventually polls until ok and fails the test after the limit.
+func Eventually(t testing.TB, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	if !poll(limit, ok) {
+		t.Fatalf("%s: not within %v", what, limit)
+	}
+}
+
+func poll(limit time.Duration, ok func() bool) bool {
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		if ok() {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			return ok()
+		}
+	}
+}
