@@ -129,3 +129,15 @@ func (t *Tally) add(x Exchange, err error) {
 		t.Rewritten++
 	}
 }
+
+// DialIn is Dial inside a namespace: do runs a function on a thread in there.
+// A socket stays in the namespace it was made in, whoever uses it.
+func DialIn(do func(fn func() error) error) Dialer {
+	return func(ctx context.Context, network string, local, remote netip.AddrPort) (conn net.Conn, err error) {
+		err = do(func() error {
+			conn, err = Dial(ctx, network, local, remote)
+			return err
+		})
+		return conn, err
+	}
+}

@@ -87,7 +87,11 @@ func (f *flow) request() {
 	f.mu.Unlock()
 	var payload [8]byte
 	binary.BigEndian.PutUint64(payload[:], uint64(seq))
-	_, _ = f.conn.Write(payload[:]) // a refused send is an unanswered request
+	// An ICMP error of an earlier request is reported by the next send, which
+	// then has not happened: send again. What fails twice stays unanswered.
+	if _, err := f.conn.Write(payload[:]); err != nil {
+		_, _ = f.conn.Write(payload[:])
+	}
 }
 
 func (f *flow) receive() {
