@@ -79,10 +79,7 @@ func (h *Handle) newVeth(v Veth, peerNS, index int) (Link, error) {
 	info := vnl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(vnl.IFLA_INFO_KIND, vnl.NonZeroTerminated("veth"))
 	peer := info.AddRtAttr(vnl.IFLA_INFO_DATA, nil).AddRtAttr(vnl.VETH_INFO_PEER, nil)
-	peerMsg := vnl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
-	if v.PeerUp {
-		peerMsg.Flags, peerMsg.Change = unix.IFF_UP, unix.IFF_UP
-	}
+	vnl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
 	for _, attr := range linkAttrs(v.PeerName, v.PeerMAC, v.MTU) {
 		peer.AddChild(attr)
 	}
@@ -111,17 +108,22 @@ func (h *Handle) newVeth(v Veth, peerNS, index int) (Link, error) {
 	return link, nil
 }
 
-// peerOf returns the other end of a new pair.
-func (h *Handle) peerOf(v Veth, link Link) (Link, error) {
-	if v.PeerNetNS == "" {
-		return h.LinkByIndex(link.PeerIndex)
+// peerOf returns the other end of a new pair, brought up if wanted. (The
+// kernel refuses to create it up: a veth opens only when it has its peer.)
+func (h *Handle) peerOf(v Veth, link Link) (peer Link, err error) {
+	other := h
+	if v.PeerNetNS != "" {
+		if other, err = Open(v.PeerNetNS); err != nil {
+			return Link{}, err
+		}
+		defer func() { err = errors.Join(err, other.Close()) }()
 	}
-	other, err := Open(v.PeerNetNS)
-	if err != nil {
-		return Link{}, err
+	if v.PeerUp {
+		if err := other.SetUp(link.PeerIndex); err != nil {
+			return Link{}, err
+		}
 	}
-	peer, err := other.LinkByIndex(link.PeerIndex)
-	return peer, errors.Join(err, other.Close())
+	return other.LinkByIndex(link.PeerIndex)
 }
 
 func linkAttrs(name string, mac net.HardwareAddr, mtu int) []*vnl.RtAttr {

@@ -105,15 +105,23 @@ func NetNS(t testing.TB) string {
 			t.Error(err)
 		}
 	})
-	h := Handle(t, path)
-	lo, err := h.LinkByName("lo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := h.SetUp(lo.Index); err != nil {
+	if err := loopbackUp(path); err != nil {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func loopbackUp(path string) error {
+	h, err := nl.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = h.Close() }()
+	lo, err := h.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return h.SetUp(lo.Index)
 }
 
 // DeleteNetNS removes the name of a namespace made by NetNS now.
