@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package resource
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/weft-project/weft/pkg/apis/v1alpha1"
+)
+
+// PortRange is a range of L4 ports, both ends included.
+type PortRange struct{ First, Last uint16 }
+
+func (r PortRange) overlaps(o PortRange) bool { return r.First <= o.Last && o.First <= r.Last }
+
+// ParsePortRange parses "n", "n-m" or "any" (which is 0-65535).
+func ParsePortRange(s string) (PortRange, error) {
+	if s == "any" {
+		return PortRange{0, math.MaxUint16}, nil
+	}
+	first, last, isRange := strings.Cut(s, "-")
+	if !isRange {
+		last = first
+	}
+	f, err := parsePort(first)
+	if err != nil {
+		return PortRange{}, fmt.Errorf(`%q is not a port; write "n", "n-m" or "any" with ports from 0 to 65535`, s)
+	}
+	l, err := parsePort(last)
+	if err != nil {
+		return PortRange{}, fmt.Errorf(`%q is not a port; write "n", "n-m" or "any" with ports from 0 to 65535`, s)
+	}
+	if f > l {
+		return PortRange{}, fmt.Errorf("%q ends before it starts", s)
+	}
+	return PortRange{f, l}, nil
+}
+
+func parsePort(s string) (uint16, error) {
+	if s == "" || s[0] == '+' {
+		return 0, errors.New("not a number")
+	}
+	n, err := strconv.ParseUint(s, 10, 16)
+	return uint16(n), err
+}
+
+// ByteMatch is a parsed byte match: the Width bytes at Offset of the L4
+// header, masked, equal Value.
+type ByteMatch struct {
+	Protocol      string
+	Offset, Width uint8
+	Mask, Value   uint32
+}
+
+var byteMatchPattern = regexp.MustCompile(`^(sctp|tcp|udp)\[ *([0-9]+) *: *([124]) *\]( *& *(0x[0-9a-f]+))? *= *([0-9]+|0x[0-9a-f]+)$`)
+
+// ParseByteMatch parses a byte match such as "tcp[2:2] & 0xfff0 = 4000".
+func ParseByteMatch(s string) (ByteMatch, error) {
+	m := byteMatchPattern.FindStringSubmatch(s)
+	if m == nil {
+		return ByteMatch{}, fmt.Errorf(`%q is not a byte match; write "protocol[offset:width] & 0xmask = value" with tcp, udp or sctp, width 1, 2 or 4 and an optional mask`, s)
+	}
+	width := m[3][0] - '0'
+	offset, err := strconv.ParseUint(m[2], 10, 8)
+	if err != nil {
+		return ByteMatch{}, fmt.Errorf("%q: the offset is above 255", s)
+	}
+	limit := uint64(1)<<(8*width) - 1
+	bm := ByteMatch{Protocol: m[1], Offset: uint8(offset), Width: width, Mask: uint32(limit)}
+	if m[5] != "" {
+		mask, err := strconv.ParseUint(m[5][2:], 16, 64)
+		if err != nil || mask > limit {
+			return ByteMatch{}, fmt.Errorf("%q: the mask does not fit into %d byte(s)", s, width)
+		}
+		bm.Mask = uint32(mask)
+	}
+	digits, base := m[6], 10
+	if hex, ok := strings.CutPrefix(digits, "0x"); ok {
+		digits, base = hex, 16
+	}
+	value, err := strconv.ParseUint(digits, base, 64)
+	if err != nil || value > limit {
+		return ByteMatch{}, fmt.Errorf("%q: the value does not fit into %d byte(s)", s, width)
+	}
+	bm.Value = uint32(value)
+	return bm, nil
+}
+
+// ParsePrefix parses a prefix in CIDR form whose host bits are zero.
+func ParsePrefix(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		if a, addrErr := netip.ParseAddr(s); addrErr == nil && a.Zone() == "" {
+			return netip.Prefix{}, fmt.Errorf("%q has no prefix length; write %s/%d", s, s, a.BitLen())
+		}
+		return netip.Prefix{}, fmt.Errorf("%q is not a prefix in CIDR form such as 20.0.0.1/32 or 2000::1/128", s)
+	}
+	if p.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("%q is an IPv4 address written as IPv6; write it as IPv4", s)
+	}
+	if p != p.Masked() {
+		return netip.Prefix{}, fmt.Errorf("%q has bits set beyond its prefix length; write %s", s, p.Masked())
+	}
+	return p, nil
+}
+
+// ParseAddressRanges parses an attractor's prefix: one prefix, or ranges
+// "first-last/bits" of one network joined by ';'. It returns the network.
+func ParseAddressRanges(s string) (netip.Prefix, error) {
+	parts := strings.Split(s, ";")
+	var network netip.Prefix
+	for _, part := range parts {
+		first, rest, isRange := strings.Cut(part, "-")
+		if !isRange {
+			if len(parts) > 1 {
+				return netip.Prefix{}, fmt.Errorf(`%q: only ranges like "10.0.0.2-10.0.0.9/24" can be joined by ";"`, part)
+			}
+			return ParsePrefix(part)
+		}
+		p, err := parseAddressRange(first, rest)
+		if err != nil {
+			return netip.Prefix{}, fmt.Errorf("%q: %w", part, err)
+		}
+		if network.IsValid() && p != network {
+			return netip.Prefix{}, fmt.Errorf("%q is in network %s, the range before it in %s", part, p, network)
+		}
+		network = p
+	}
+	return network, nil
+}
+
+func parseAddressRange(first, rest string) (netip.Prefix, error) {
+	start, err := netip.ParseAddr(first)
+	if err != nil || start.Zone() != "" || start.Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("%q is not an address", first)
+	}
+	end, err := netip.ParsePrefix(rest)
+	if err != nil || end.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("%q is not an address with a prefix length", rest)
+	}
+	if !end.Contains(start) {
+		return netip.Prefix{}, fmt.Errorf("%s is not in %s", start, end.Masked())
+	}
+	if end.Addr().Less(start) {
+		return netip.Prefix{}, errors.New("the range ends before it starts")
+	}
+	return end.Masked(), nil
+}
+
+// familyOf names the IP family of an address as a trench's ip-family does.
+func familyOf(a netip.Addr) string {
+	if a.Is4() {
+		return v1alpha1.IPv4
+	}
+	return v1alpha1.IPv6
+}
+
+// familyAllowed reports whether a trench of the given family has such
+// addresses.
+func familyAllowed(ipFamily string, a netip.Addr) bool {
+	return ipFamily == v1alpha1.Dualstack || ipFamily == familyOf(a)
+}
+
+var (
+	labelPattern     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+	subdomainPattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+	interfacePattern = regexp.MustCompile(`^[^:/\s]+$`)
+	keyNamePattern   = regexp.MustCompile(`^[-._a-zA-Z0-9]+$`)
+)
+
+// Limits on names. The longest names that Meridio can deploy a trench,
+// attractor or conduit under; interface names leave room for a VLAN suffix.
+const (
+	maxTrenchName    = 42
+	maxAttractorName = 41
+	maxConduitName   = 57
+	maxName          = 253
+	maxNamespace     = 63
+	maxInterfaceName = 13
+)
+
+func checkInterfaceName(s string, limit int) error {
+	switch {
+	case s == "":
+		return errors.New("must not be empty")
+	case len(s) > limit:
+		return fmt.Errorf("%q has %d characters; an interface name here has at most %d", s, len(s), limit)
+	case !interfacePattern.MatchString(s) || s == "." || s == "..":
+		return fmt.Errorf("%q is not an interface name; ':', '/' and white space are not allowed", s)
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package resource
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weft-project/weft/pkg/apis/v1alpha1"
+)
+
+// checker validates one document by itself and collects its problems.
+type checker struct {
+	doc      *Document
+	problems *Problems
+}
+
+func (c *checker) add(warning bool, path, format string, args ...any) {
+	if c.doc.isBad(path) {
+		return
+	}
+	*c.problems = append(*c.problems, Problem{
+		File: c.doc.File, Line: c.doc.line(path), Key: c.doc.Key(), Field: path,
+		Reason: fmt.Sprintf(format, args...), Warning: warning,
+	})
+}
+
+func (c *checker) errorf(path, format string, args ...any) { c.add(false, path, format, args...) }
+
+func (c *checker) warnf(path, format string, args ...any) { c.add(true, path, format, args...) }
+
+// check reports err, if there is one, at path.
+func (c *checker) check(path string, err error) {
+	if err != nil {
+		c.errorf(path, "%s", err)
+	}
+}
+
+func (c *checker) oneOf(path, value string, allowed ...string) bool {
+	if slices.Contains(allowed, value) {
+		return true
+	}
+	c.errorf(path, "%q is not allowed; use %s", value, strings.Join(allowed, ", "))
+	return false
+}
+
+// unique reports entries of a list that stand there twice.
+func (c *checker) unique(path string, values []string) {
+	for i, v := range values {
+		if first := slices.Index(values, v); first < i {
+			c.errorf(index(path, i), "%q stands here twice, first at [%d]", v, first)
+		}
+	}
+}
+
+func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
+
+// validate checks everything that can be said about one object alone. The
+// defaults are set already.
+func (c *checker) validate() {
+	c.metadata()
+	switch o := c.doc.Object.(type) {
+	case *v1alpha1.Trench:
+		c.oneOf("spec.ip-family", o.Spec.IPFamily, v1alpha1.IPv4, v1alpha1.IPv6, v1alpha1.Dualstack)
+	case *v1alpha1.Conduit:
+		c.oneOf("spec.type", o.Spec.Type, v1alpha1.StatelessLB)
+		c.portNats(o.Spec.DestinationPortNats)
+	case *v1alpha1.Stream:
+		if n := *o.Spec.MaxTargets; n < 1 || n > 10000 {
+			c.errorf("spec.max-targets", "must be between 1 and 10000, not %d", n)
+		}
+		if o.Spec.Conduit == "" {
+			c.warnf("spec.conduit", "the stream has no conduit, so no traffic can reach it")
+		}
+	case *v1alpha1.Vip:
+		c.vip(o)
+	case *v1alpha1.Flow:
+		c.flow(&o.Spec)
+	case *v1alpha1.Attractor:
+		c.attractor(&o.Spec)
+	case *v1alpha1.Gateway:
+		c.gateway(&o.Spec)
+	case *v1alpha1.Attachment:
+		c.attachment(&o.Spec)
+	}
+}
+
+func (c *checker) metadata() {
+	m := c.doc.Object.GetMeta()
+	kind := c.doc.Object.GetType().Kind
+	limit, pattern := maxName, subdomainPattern
+	switch kind {
+	case v1alpha1.KindTrench:
+		limit, pattern = maxTrenchName, labelPattern
+	case v1alpha1.KindConduit:
+		limit, pattern = maxConduitName, labelPattern
+	case v1alpha1.KindAttractor:
+		limit = maxAttractorName
+	}
+	switch {
+	case m.Name == "":
+		c.errorf("metadata.name", "must not be empty")
+	case len(m.Name) > limit:
+		c.errorf("metadata.name", "has %d characters; the name of %s has at most %d", len(m.Name), article(kind), limit)
+	case !pattern.MatchString(m.Name):
+		c.errorf("metadata.name", "%q is not a name; use lower-case letters, digits and '-'%s, with a letter or digit at both ends",
+			m.Name, map[bool]string{true: " and '.'"}[pattern == subdomainPattern])
+	}
+	if len(m.Namespace) > maxNamespace || !labelPattern.MatchString(m.Namespace) {
+		c.errorf("metadata.namespace", "%q is not a namespace; use at most %d lower-case letters, digits and '-'", m.Namespace, maxNamespace)
+	}
+	if kind == v1alpha1.KindTrench || kind == v1alpha1.KindAttachment {
+		return
+	}
+	if m.Trench() == "" {
+		c.errorf("metadata.labels.trench", "is missing; it names the trench that the %s belongs to", kind)
+	}
+}
+
+func article(kind string) string {
+	if strings.ContainsRune("AEIOU", rune(kind[0])) {
+		return "an " + kind
+	}
+	return "a " + kind
+}
+
+func (c *checker) vip(o *v1alpha1.Vip) {
+	const path = "spec.address"
+	if o.Spec.Address == "" {
+		c.errorf(path, "must not be empty")
+		return
+	}
+	p, err := ParsePrefix(o.Spec.Address)
+	if err != nil {
+		c.check(path, err)
+		return
+	}
+	a := p.Addr()
+	if p.Bits() == 0 || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() {
+		c.errorf(path, "%s is not a unicast address that can be routed", o.Spec.Address)
+	}
+}
+
+// portNats checks the translations of a conduit. Per VIP and protocol every
+// port may stand in one translation only, as port or as target-port: else the
+// replies could not be told apart.
+func (c *checker) portNats(nats []v1alpha1.PortNat) {
+	type use struct {
+		vip, protocol string
+		port          uint16
+	}
+	used := map[use]int{}
+	for i, nat := range nats {
+		path := index("spec.destination-port-nats", i)
+		c.portNat(path, nat)
+		if nat.Port == 0 || nat.TargetPort == 0 {
+			continue // reported; nothing to compare
+		}
+		for j := range i {
+			if o := nats[j]; o.Port == nat.Port && o.TargetPort == nat.TargetPort && o.Protocol == nat.Protocol {
+				c.errorf(path, "has the same port, target-port and protocol as [%d]; list the vips of both in one entry", j)
+				break
+			}
+		}
+		for _, vip := range nat.Vips {
+			for _, port := range []uint16{nat.Port, nat.TargetPort} {
+				u := use{vip, nat.Protocol, port}
+				if first, ok := used[u]; ok && first != i {
+					c.errorf(path, "port %d (%s) of vip %q is used by [%d] already", port, nat.Protocol, vip, first)
+				}
+				used[u] = i
+			}
+		}
+	}
+}
+
+func (c *checker) portNat(path string, nat v1alpha1.PortNat) {
+	if nat.Port == 0 {
+		c.errorf(path+".port", "must be between 1 and 65535")
+	}
+	if nat.TargetPort == 0 {
+		c.errorf(path+".target-port", "must be between 1 and 65535")
+	}
+	if len(nat.Vips) == 0 {
+		c.errorf(path+".vips", "must name at least one vip")
+	}
+	c.unique(path+".vips", nat.Vips)
+	c.oneOf(path+".protocol", nat.Protocol, v1alpha1.TCP, v1alpha1.UDP, v1alpha1.SCTP)
+}
+
+func (c *checker) attachment(spec *v1alpha1.AttachmentSpec) {
+	conduit, trench, ok := strings.Cut(spec.NetworkService, ".")
+	if !ok || !labelPattern.MatchString(conduit) || !labelPattern.MatchString(trench) {
+		c.errorf("spec.network-service", `%q is not a network service; write "<conduit>.<trench>"`, spec.NetworkService)
+	}
+	c.check("spec.interface", checkInterfaceName(spec.Interface, 15))
+	c.unique("spec.streams", spec.Streams)
+	if spec.NetNS == "" || spec.NetNS[0] != '/' {
+		c.errorf("spec.netns", "must be the absolute path of a network namespace, not %q", spec.NetNS)
+	}
+	for i, s := range spec.Addresses {
+		if p, err := netip.ParsePrefix(s); err != nil || p.Addr().Is4In6() {
+			c.errorf(index("spec.addresses", i), "%q is not an address in CIDR form such as 10.0.0.5/32", s)
+		}
+	}
+}
