@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -63,6 +62,9 @@ func (w *Watcher) refasten(ended []int32, all bool) (gone []netns.ID) {
 	w.watchDirs()
 	var loose []netns.ID
 	for id, s := range w.spaces {
+		if s.gone {
+			continue
+		}
 		if slices.Contains(ended, int32(s.pidfd)) || (all || s.pidfd < 0) && !s.valid(id) {
 			loose = append(loose, id)
 		}
@@ -82,7 +84,7 @@ func (w *Watcher) refasten(ended []int32, all bool) (gone []netns.ID) {
 			}
 			a.close()
 		}
-		w.forget(id, s)
+		w.bury(id, s)
 		gone = append(gone, id)
 	}
 	return gone
@@ -97,25 +99,6 @@ func replaceLink(link, target string) error {
 	}
 	if err := os.Rename(temporary, link); err != nil {
 		return fmt.Errorf("link namespace: %w", errors.Join(err, os.Remove(temporary)))
-	}
-	return nil
-}
-
-func clearLinks(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make directory of namespace links: %w", err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("clear namespace links: %w", err)
-	}
-	for _, entry := range entries {
-		if entry.Type()&os.ModeSymlink == 0 {
-			continue
-		}
-		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
-			return fmt.Errorf("clear namespace links: %w", err)
-		}
 	}
 	return nil
 }

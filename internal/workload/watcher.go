@@ -25,13 +25,15 @@ const checkMillis = 5000
 // Options of a Watcher.
 type Options struct {
 	// LinkDir gets one symbolic link per watched namespace, which always leads
-	// to it: a path that stays the same while processes come and go. Made if
-	// missing; links in it from an earlier run are removed.
+	// to it: a path that stays the same while processes come and go, and after
+	// a restart. The link to a dead namespace leads to /dev/null, because who
+	// was given the path looks at it once more when it cleans up. Made if
+	// missing.
 	LinkDir string
 	// Dirs hold names of namespaces. Default /run/netns.
 	Dirs []string
 	// Gone is called once for each watched namespace that has died, from the
-	// watcher's goroutine. The namespace is not watched any more then.
+	// watcher's goroutine.
 	Gone func(netns.ID)
 }
 
@@ -52,6 +54,7 @@ type Watcher struct {
 type space struct {
 	anchor
 	uses int
+	gone bool
 	// generation grows with every change of the anchor.
 	generation int
 }
@@ -61,8 +64,8 @@ func NewWatcher(options Options) (*Watcher, error) {
 	if options.Dirs == nil {
 		options.Dirs = []string{netns.Dir}
 	}
-	if err := clearLinks(options.LinkDir); err != nil {
-		return nil, err
+	if err := os.MkdirAll(options.LinkDir, 0o755); err != nil {
+		return nil, fmt.Errorf("make directory of namespace links: %w", err)
 	}
 	w := &Watcher{
 		options: options, epoll: -1, inotify: -1, wake: -1,
@@ -110,7 +113,7 @@ func (w *Watcher) watchDirs() {
 
 // Watch starts to watch a namespace. hint is a path that may lead to it; a
 // name outside the known directories makes its directory known. Each Watch
-// needs an Unwatch.
+// needs an Unwatch, also one that answers ErrGone: its link stands till then.
 func (w *Watcher) Watch(id netns.ID, hint string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -119,7 +122,7 @@ func (w *Watcher) Watch(id netns.ID, hint string) error {
 	}
 	if s, ok := w.spaces[id]; ok {
 		s.uses++
-		return nil
+		return s.err(id)
 	}
 	if _, isProcess := processOf(hint); hint != "" && !isProcess {
 		if dir := filepath.Dir(hint); !slices.Contains(w.options.Dirs, dir) {
@@ -127,16 +130,22 @@ func (w *Watcher) Watch(id netns.ID, hint string) error {
 		}
 	}
 	w.watchDirs()
+	s := &space{uses: 1, anchor: anchor{pidfd: -1}}
 	a, ok := findAnchors([]netns.ID{id}, w.options.Dirs)[id]
 	if !ok {
-		return fmt.Errorf("watch namespace %s: %w", Short(id), ErrGone)
-	}
-	s := &space{uses: 1}
-	if err := w.fasten(id, s, a); err != nil {
+		w.bury(id, s)
+	} else if err := w.fasten(id, s, a); err != nil {
 		a.close()
 		return fmt.Errorf("watch namespace %s: %w", Short(id), err)
 	}
 	w.spaces[id] = s
+	return s.err(id)
+}
+
+func (s *space) err(id netns.ID) error {
+	if s.gone {
+		return fmt.Errorf("watch namespace %s: %w", Short(id), ErrGone)
+	}
 	return nil
 }
 
@@ -155,6 +164,14 @@ func (w *Watcher) fasten(id netns.ID, s *space, a anchor) error {
 	return nil
 }
 
+// bury records the death of a namespace. Called with the lock held.
+func (w *Watcher) bury(id netns.ID, s *space) {
+	w.release(s.anchor)
+	s.anchor, s.gone = anchor{pidfd: -1}, true
+	s.generation++
+	_ = replaceLink(w.link(id), os.DevNull)
+}
+
 // Unwatch ends one Watch.
 func (w *Watcher) Unwatch(id netns.ID) {
 	w.mu.Lock()
@@ -164,14 +181,34 @@ func (w *Watcher) Unwatch(id netns.ID) {
 		return
 	}
 	if s.uses--; s.uses == 0 {
-		w.forget(id, s)
+		delete(w.spaces, id)
+		w.release(s.anchor)
+		_ = os.Remove(w.link(id))
 	}
 }
 
-func (w *Watcher) forget(id netns.ID, s *space) {
-	delete(w.spaces, id)
-	w.release(s.anchor)
-	_ = os.Remove(w.link(id))
+// Prune removes the links of namespaces that are not watched: those that an
+// earlier run left and nobody needs any more.
+func (w *Watcher) Prune() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	keep := make(map[string]bool)
+	for id := range w.spaces {
+		keep[Short(id)] = true
+	}
+	entries, err := os.ReadDir(w.options.LinkDir)
+	if err != nil {
+		return fmt.Errorf("prune namespace links: %w", err)
+	}
+	for _, entry := range entries {
+		if entry.Type()&os.ModeSymlink == 0 || keep[entry.Name()] {
+			continue
+		}
+		if err := os.Remove(filepath.Join(w.options.LinkDir, entry.Name())); err != nil {
+			return fmt.Errorf("prune namespace links: %w", err)
+		}
+	}
+	return nil
 }
 
 func (w *Watcher) release(a anchor) {
@@ -185,9 +222,9 @@ func (w *Watcher) release(a anchor) {
 
 // Ref leads to a namespace.
 type Ref struct {
-	// Path is valid as long as the namespace is watched.
+	// Path stays the same as long as the namespace is watched.
 	Path string
-	// Target is where Path leads now.
+	// Target is where Path leads now; empty when the namespace is gone.
 	Target string
 
 	watcher    *Watcher
@@ -196,14 +233,14 @@ type Ref struct {
 }
 
 // Path returns how to reach a watched namespace.
-func (w *Watcher) Path(id netns.ID) (Ref, error) {
+func (w *Watcher) Path(id netns.ID) Ref {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s, ok := w.spaces[id]
-	if !ok {
-		return Ref{}, fmt.Errorf("reach namespace %s: %w", Short(id), ErrGone)
+	ref := Ref{Path: w.link(id), watcher: w, id: id}
+	if s, ok := w.spaces[id]; ok {
+		ref.Target, ref.generation = s.path, s.generation
 	}
-	return Ref{Path: w.link(id), Target: s.path, watcher: w, id: id, generation: s.generation}, nil
+	return ref
 }
 
 // Valid reports whether Path has led to the namespace all the time since the
@@ -213,10 +250,11 @@ func (r Ref) Valid() bool {
 	r.watcher.mu.Lock()
 	defer r.watcher.mu.Unlock()
 	s, ok := r.watcher.spaces[r.id]
-	return ok && s.generation == r.generation && s.valid(r.id)
+	return ok && !s.gone && s.generation == r.generation && s.valid(r.id)
 }
 
-// Close ends all watching without telling of any death.
+// Close ends all watching without telling of any death. The links stay, for
+// those who were given them outlive the watcher.
 func (w *Watcher) Close() {
 	w.mu.Lock()
 	if w.closed {
@@ -229,9 +267,10 @@ func (w *Watcher) Close() {
 	<-w.done
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for id, s := range w.spaces {
-		w.forget(id, s)
+	for _, s := range w.spaces {
+		w.release(s.anchor)
 	}
+	clear(w.spaces)
 	w.closeFiles()
 }
 

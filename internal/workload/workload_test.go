@@ -5,6 +5,7 @@ package workload_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -191,11 +192,7 @@ func watch(t *testing.T, w *workload.Watcher, id netns.ID, hint string) workload
 	if err := w.Watch(id, hint); err != nil {
 		t.Fatal(err)
 	}
-	ref, err := w.Path(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ref
+	return w.Path(id)
 }
 
 func TestLastProcessGone(t *testing.T) {
@@ -229,11 +226,15 @@ func TestLastProcessGone(t *testing.T) {
 		t.Errorf("%+v is gone, want %+v", got, id)
 	}
 	t.Logf("told %v after the last process had ended", time.Since(began))
-	if _, err := w.Path(id); err == nil {
-		t.Error("a gone namespace has a path")
+	if ref := w.Path(id); ref.Target != "" || ref.Valid() {
+		t.Errorf("a gone namespace is reached by %+v", ref)
 	}
+	if target, err := os.Readlink(ref.Path); err != nil || target != os.DevNull {
+		t.Errorf("the path to a gone namespace leads to %q, %v", target, err)
+	}
+	w.Unwatch(id)
 	if _, err := os.Lstat(ref.Path); err == nil {
-		t.Error("the link to a gone namespace remains")
+		t.Error("the link to a namespace that nobody watches remains")
 	}
 }
 
@@ -270,10 +271,7 @@ func TestPathSurvivesTheProcessItLedThrough(t *testing.T) {
 func waitForOther(t *testing.T, w *workload.Watcher, id netns.ID, old workload.Ref) workload.Ref {
 	t.Helper()
 	for t.Context().Err() == nil {
-		ref, err := w.Path(id)
-		if err != nil {
-			t.Fatal(err)
-		}
+		ref := w.Path(id)
 		if ref.Target != old.Target {
 			return ref
 		}
@@ -345,13 +343,47 @@ func TestFoundAgainByIdentityOnly(t *testing.T) {
 	other := id
 	other.Cookie++
 	w, _ = newWatcher(t)
-	if err := w.Watch(other, namespaceOf(child)); err == nil {
-		t.Error("a namespace with another cookie was found")
+	if err := w.Watch(other, namespaceOf(child)); !errors.Is(err, workload.ErrGone) {
+		t.Errorf("a namespace with another cookie was found: %v", err)
 	}
 	watch(t, w, id, "")
 	w.Unwatch(id)
-	if _, err := w.Path(id); err == nil {
+	if ref := w.Path(id); ref.Target != "" {
 		t.Error("a namespace that is not watched has a path")
+	}
+}
+
+func TestLinksOutliveTheWatcherUntilPruned(t *testing.T) {
+	testutil.Require(t, "netns")
+	testutil.CheckLeaks(t)
+	child, other := startChild(t, "", ""), startChild(t, "", "")
+	id, otherID := identify(t, namespaceOf(child)), identify(t, namespaceOf(other))
+	options := workload.Options{LinkDir: t.TempDir()}
+	w, err := workload.NewWatcher(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, otherRef := watch(t, w, id, ""), watch(t, w, otherID, "")
+	w.Close()
+	w.Close()
+	if w, err = workload.NewWatcher(options); err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if got := identify(t, ref.Path); got != id {
+		t.Errorf("link leads to %+v, want %+v", got, id)
+	}
+	if again := watch(t, w, id, ""); again.Path != ref.Path {
+		t.Errorf("path was %s and is %s", ref.Path, again.Path)
+	}
+	if err := w.Prune(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(ref.Path); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(otherRef.Path); err == nil {
+		t.Error("the link that nobody needs remains")
 	}
 }
 
@@ -364,7 +396,7 @@ func TestWatchIsCounted(t *testing.T) {
 	watch(t, w, id, "")
 	watch(t, w, id, "")
 	w.Unwatch(id)
-	if _, err := w.Path(id); err != nil {
-		t.Errorf("one of two users left: %v", err)
+	if ref := w.Path(id); !ref.Valid() {
+		t.Error("not watched any more though only one of two users left")
 	}
 }
