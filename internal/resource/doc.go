@@ -10,8 +10,9 @@
 //     as a whole.
 //   - Store holds the accepted set as one immutable Snapshot, on disk and in
 //     memory. A change is accepted whole or not at all.
-//   - Compile turns the part of a Snapshot that concerns one conduit into the
-//     configuration of its load balancers.
+//
+// Package compile, below this one, turns a Snapshot into the configuration of
+// the load balancers.
 //
 // All problems are reported at once. Each names file and line, the object, the
 // field and the reason.

@@ -11,18 +11,16 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/pkg/apis/v1alpha1"
 )
 
-// PortRange is a range of L4 ports, both ends included.
-type PortRange struct{ First, Last uint16 }
-
-func (r PortRange) overlaps(o PortRange) bool { return r.First <= o.Last && o.First <= r.Last }
+func portsOverlap(a, b classify.PortRange) bool { return a.First <= b.Last && b.First <= a.Last }
 
 // ParsePortRange parses "n", "n-m" or "any" (which is 0-65535).
-func ParsePortRange(s string) (PortRange, error) {
+func ParsePortRange(s string) (classify.PortRange, error) {
 	if s == "any" {
-		return PortRange{0, math.MaxUint16}, nil
+		return classify.PortRange{First: 0, Last: math.MaxUint16}, nil
 	}
 	first, last, isRange := strings.Cut(s, "-")
 	if !isRange {
@@ -30,16 +28,16 @@ func ParsePortRange(s string) (PortRange, error) {
 	}
 	f, err := parsePort(first)
 	if err != nil {
-		return PortRange{}, fmt.Errorf(`%q is not a port; write "n", "n-m" or "any" with ports from 0 to 65535`, s)
+		return classify.PortRange{}, fmt.Errorf(`%q is not a port; write "n", "n-m" or "any" with ports from 0 to 65535`, s)
 	}
 	l, err := parsePort(last)
 	if err != nil {
-		return PortRange{}, fmt.Errorf(`%q is not a port; write "n", "n-m" or "any" with ports from 0 to 65535`, s)
+		return classify.PortRange{}, fmt.Errorf(`%q is not a port; write "n", "n-m" or "any" with ports from 0 to 65535`, s)
 	}
 	if f > l {
-		return PortRange{}, fmt.Errorf("%q ends before it starts", s)
+		return classify.PortRange{}, fmt.Errorf("%q ends before it starts", s)
 	}
-	return PortRange{f, l}, nil
+	return classify.PortRange{First: f, Last: l}, nil
 }
 
 func parsePort(s string) (uint16, error) {
@@ -50,46 +48,53 @@ func parsePort(s string) (uint16, error) {
 	return uint16(n), err
 }
 
-// ByteMatch is a parsed byte match: the Width bytes at Offset of the L4
-// header, masked, equal Value.
-type ByteMatch struct {
-	Protocol      string
-	Offset, Width uint8
-	Mask, Value   uint32
-}
+// protocolNumbers are the IP protocol numbers of the protocols' names.
+var protocolNumbers = map[string]uint8{v1alpha1.TCP: classify.TCP, v1alpha1.UDP: classify.UDP, v1alpha1.SCTP: classify.SCTP}
+
+// ProtocolNumber returns the IP protocol number of tcp, udp or sctp.
+func ProtocolNumber(name string) uint8 { return protocolNumbers[name] }
+
+// headerSizes are the sizes in bytes of the fixed part of the L4 headers.
+var headerSizes = map[string]uint64{v1alpha1.TCP: 20, v1alpha1.UDP: 8, v1alpha1.SCTP: 12}
 
 var byteMatchPattern = regexp.MustCompile(`^(sctp|tcp|udp)\[ *([0-9]+) *: *([124]) *\]( *& *(0x[0-9a-f]+))? *= *([0-9]+|0x[0-9a-f]+)$`)
 
 // ParseByteMatch parses a byte match such as "tcp[2:2] & 0xfff0 = 4000".
-func ParseByteMatch(s string) (ByteMatch, error) {
+func ParseByteMatch(s string) (classify.ByteMatch, error) {
 	m := byteMatchPattern.FindStringSubmatch(s)
 	if m == nil {
-		return ByteMatch{}, fmt.Errorf(`%q is not a byte match; write "protocol[offset:width] & 0xmask = value" with tcp, udp or sctp, width 1, 2 or 4 and an optional mask`, s)
+		return classify.ByteMatch{}, fmt.Errorf(`%q is not a byte match; write "protocol[offset:width] & 0xmask = value" with tcp, udp or sctp, width 1, 2 or 4 and an optional mask`, s)
 	}
-	width := m[3][0] - '0'
+	protocol, width := m[1], m[3][0]-'0'
 	offset, err := strconv.ParseUint(m[2], 10, 8)
-	if err != nil {
-		return ByteMatch{}, fmt.Errorf("%q: the offset is above 255", s)
+	if err != nil || offset+uint64(width) > headerSizes[protocol] {
+		return classify.ByteMatch{}, fmt.Errorf("%q reaches beyond the %d bytes of the %s header", s, headerSizes[protocol], protocol)
 	}
 	limit := uint64(1)<<(8*width) - 1
-	bm := ByteMatch{Protocol: m[1], Offset: uint8(offset), Width: width, Mask: uint32(limit)}
+	mask := limit
 	if m[5] != "" {
-		mask, err := strconv.ParseUint(m[5][2:], 16, 64)
-		if err != nil || mask > limit {
-			return ByteMatch{}, fmt.Errorf("%q: the mask does not fit into %d byte(s)", s, width)
+		mask, err = strconv.ParseUint(m[5][2:], 16, 64)
+		switch {
+		case err != nil || mask > limit:
+			return classify.ByteMatch{}, fmt.Errorf("%q: the mask does not fit into %d byte(s)", s, width)
+		case mask == 0:
+			return classify.ByteMatch{}, fmt.Errorf("%q: the mask selects no bit", s)
 		}
-		bm.Mask = uint32(mask)
 	}
 	digits, base := m[6], 10
 	if hex, ok := strings.CutPrefix(digits, "0x"); ok {
 		digits, base = hex, 16
 	}
 	value, err := strconv.ParseUint(digits, base, 64)
-	if err != nil || value > limit {
-		return ByteMatch{}, fmt.Errorf("%q: the value does not fit into %d byte(s)", s, width)
+	switch {
+	case err != nil || value > limit:
+		return classify.ByteMatch{}, fmt.Errorf("%q: the value does not fit into %d byte(s)", s, width)
+	case value&^mask != 0:
+		return classify.ByteMatch{}, fmt.Errorf("%q can never match: the value has bits that the mask clears", s)
 	}
-	bm.Value = uint32(value)
-	return bm, nil
+	return classify.ByteMatch{
+		Protocol: protocolNumbers[protocol], Offset: uint8(offset), Width: width, Mask: uint32(mask), Value: uint32(value),
+	}, nil
 }
 
 // ParsePrefix parses a prefix in CIDR form whose host bits are zero.

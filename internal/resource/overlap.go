@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/pkg/apis/v1alpha1"
 )
 
@@ -15,7 +16,7 @@ type flowMatch struct {
 	doc       *Document
 	spec      *v1alpha1.FlowSpec
 	subnets   []netip.Prefix
-	src, dst  []PortRange
+	src, dst  []classify.PortRange
 	protocols []string
 }
 
@@ -93,8 +94,8 @@ func parseFlow(d *Document) *flowMatch {
 }
 
 // parsePortRanges returns the ranges sorted.
-func parsePortRanges(ports []string) ([]PortRange, error) {
-	var out []PortRange
+func parsePortRanges(ports []string) ([]classify.PortRange, error) {
+	var out []classify.PortRange
 	for _, s := range ports {
 		r, err := ParsePortRange(s)
 		if err != nil {
@@ -102,14 +103,14 @@ func parsePortRanges(ports []string) ([]PortRange, error) {
 		}
 		out = append(out, r)
 	}
-	slices.SortFunc(out, func(a, b PortRange) int { return cmp.Compare(a.First, b.First) })
+	slices.SortFunc(out, func(a, b classify.PortRange) int { return cmp.Compare(a.First, b.First) })
 	return out, nil
 }
 
 func (m *flowMatch) overlaps(o *flowMatch) bool {
 	return anyOverlap(m.protocols, o.protocols, func(a, b string) bool { return a == b }) &&
-		anyOverlap(m.dst, o.dst, PortRange.overlaps) &&
-		anyOverlap(m.src, o.src, PortRange.overlaps) &&
+		anyOverlap(m.dst, o.dst, portsOverlap) &&
+		anyOverlap(m.src, o.src, portsOverlap) &&
 		anyOverlap(m.subnets, o.subnets, netip.Prefix.Overlaps)
 }
 

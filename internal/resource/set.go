@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/pkg/apis/v1alpha1"
 )
 
@@ -81,8 +82,6 @@ func (s *set) check() {
 			s.references(d, "spec.composites", v1alpha1.KindConduit, o.Spec.Composites)
 			s.references(d, "spec.gateways", v1alpha1.KindGateway, o.Spec.Gateways)
 			s.references(d, "spec.vips", v1alpha1.KindVip, o.Spec.Vips)
-		case *v1alpha1.Attachment:
-			s.at(d).warnf("", "it is stored, but this release makes attachments with \"weft attachment add\" only")
 		}
 	}
 	s.families()
@@ -90,6 +89,25 @@ func (s *set) check() {
 	s.sharedByConduits()
 	s.sameAddress()
 	s.ambiguousFlows()
+	s.limits()
+}
+
+// limits compares the size of a conduit's rule set and gateways with what a
+// load balancer can hold.
+func (s *set) limits() {
+	flows := map[scope]int{}
+	for _, d := range s.docs {
+		switch o := d.Object.(type) {
+		case *v1alpha1.Flow:
+			if flows[scopeOf(d)]++; flows[scopeOf(d)] == classify.MaxRules+1 {
+				s.at(d).errorf("", "is flow number %d of trench %q; a trench has at most %d", classify.MaxRules+1, scopeOf(d).trench, classify.MaxRules)
+			}
+		case *v1alpha1.Attractor:
+			if len(o.Spec.Gateways) > classify.MaxGateways {
+				s.at(d).errorf("spec.gateways", "has %d entries; an attractor has at most %d", len(o.Spec.Gateways), classify.MaxGateways)
+			}
+		}
+	}
 }
 
 // trenchNames: a network service is called "<conduit>.<trench>" on the mesh,

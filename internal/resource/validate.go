@@ -48,10 +48,13 @@ func (c *checker) oneOf(path, value string, allowed ...string) bool {
 
 // unique reports entries of a list that stand there twice.
 func (c *checker) unique(path string, values []string) {
+	seen := make(map[string]int, len(values))
 	for i, v := range values {
-		if first := slices.Index(values, v); first < i {
+		if first, ok := seen[v]; ok {
 			c.errorf(index(path, i), "%q stands here twice, first at [%d]", v, first)
+			continue
 		}
+		seen[v] = i
 	}
 }
 
@@ -61,6 +64,9 @@ func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 // defaults are set already.
 func (c *checker) validate() {
 	c.metadata()
+	for _, u := range unsupported(c.doc.Object) {
+		c.warnf(u.field, "%s", u.why)
+	}
 	switch o := c.doc.Object.(type) {
 	case *v1alpha1.Trench:
 		c.oneOf("spec.ip-family", o.Spec.IPFamily, v1alpha1.IPv4, v1alpha1.IPv6, v1alpha1.Dualstack)
@@ -151,18 +157,23 @@ func (c *checker) portNats(nats []v1alpha1.PortNat) {
 		vip, protocol string
 		port          uint16
 	}
+	type translation struct {
+		port, targetPort uint16
+		protocol         string
+	}
 	used := map[use]int{}
+	seen := map[translation]int{}
 	for i, nat := range nats {
 		path := index("spec.destination-port-nats", i)
 		c.portNat(path, nat)
 		if nat.Port == 0 || nat.TargetPort == 0 {
 			continue // reported; nothing to compare
 		}
-		for j := range i {
-			if o := nats[j]; o.Port == nat.Port && o.TargetPort == nat.TargetPort && o.Protocol == nat.Protocol {
-				c.errorf(path, "has the same port, target-port and protocol as [%d]; list the vips of both in one entry", j)
-				break
-			}
+		t := translation{nat.Port, nat.TargetPort, nat.Protocol}
+		if first, ok := seen[t]; ok {
+			c.errorf(path, "has the same port, target-port and protocol as [%d]; list the vips of both in one entry", first)
+		} else {
+			seen[t] = i
 		}
 		for _, vip := range nat.Vips {
 			for _, port := range []uint16{nat.Port, nat.TargetPort} {

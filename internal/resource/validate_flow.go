@@ -3,9 +3,12 @@
 package resource
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
+	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/pkg/apis/v1alpha1"
 )
 
@@ -44,51 +47,81 @@ func (c *checker) flowProtocols(spec *v1alpha1.FlowSpec) {
 	c.unique("spec.protocols", spec.Protocols)
 }
 
+// sourceSubnets sorts the prefixes so that one that contains others stands right
+// before them: then each has to be compared with one other only.
 func (c *checker) sourceSubnets(subnets []string) {
-	parsed := make([]netip.Prefix, len(subnets))
+	type entry struct {
+		prefix netip.Prefix
+		index  int
+	}
+	var entries []entry
 	for i, s := range subnets {
-		path := index("spec.source-subnets", i)
 		p, err := ParsePrefix(s)
 		if err != nil {
-			c.check(path, err)
+			c.check(index("spec.source-subnets", i), err)
 			continue
 		}
-		parsed[i] = p
-		for j, o := range parsed[:i] {
-			if o.IsValid() && o.Overlaps(p) {
-				c.errorf(path, "%s overlaps with [%d] %s", s, j, subnets[j])
-				break
-			}
+		entries = append(entries, entry{p, i})
+	}
+	slices.SortFunc(entries, func(a, b entry) int {
+		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(a.prefix.Bits(), b.prefix.Bits()), cmp.Compare(a.index, b.index))
+	})
+	for i, e := range entries {
+		if i == 0 {
+			continue
+		}
+		if wide := entries[i-1]; wide.prefix.Overlaps(e.prefix) {
+			later, earlier := max(e.index, wide.index), min(e.index, wide.index)
+			c.errorf(index("spec.source-subnets", later), "%s overlaps with [%d] %s", subnets[later], earlier, subnets[earlier])
+			entries[i] = entry{wide.prefix, wide.index} // the next one is compared with the wide one again
 		}
 	}
 }
 
+// ports does the same with ranges, sorted by where they start.
 func (c *checker) ports(path string, ports []string) {
-	var parsed []PortRange
+	type entry struct {
+		r     classify.PortRange
+		index int
+	}
+	var entries []entry
 	for i, s := range ports {
 		r, err := ParsePortRange(s)
 		if err != nil {
 			c.check(index(path, i), err)
 			continue
 		}
-		if j := slices.IndexFunc(parsed, r.overlaps); j >= 0 {
-			c.errorf(index(path, i), "%q overlaps with another range of the list", s)
+		entries = append(entries, entry{r, i})
+	}
+	slices.SortFunc(entries, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.r.First, b.r.First), cmp.Compare(a.index, b.index))
+	})
+	for i, e := range entries {
+		if i == 0 {
+			continue
 		}
-		parsed = append(parsed, r)
+		if before := entries[i-1]; portsOverlap(before.r, e.r) {
+			later, earlier := max(e.index, before.index), min(e.index, before.index)
+			c.errorf(index(path, later), "%q overlaps with [%d] %q", ports[later], earlier, ports[earlier])
+			if before.r.Last > e.r.Last {
+				entries[i] = before // it reaches further than this one
+			}
+		}
 	}
 }
 
 func (c *checker) byteMatches(spec *v1alpha1.FlowSpec) {
+	if len(spec.ByteMatches) > classify.MaxByteMatches {
+		c.errorf("spec.byte-matches", "has %d entries; a flow has at most %d", len(spec.ByteMatches), classify.MaxByteMatches)
+	}
 	for i, s := range spec.ByteMatches {
 		path := index("spec.byte-matches", i)
-		m, err := ParseByteMatch(s)
-		switch {
-		case err != nil:
+		if _, err := ParseByteMatch(s); err != nil {
 			c.check(path, err)
-		case m.Value&^m.Mask != 0:
-			c.warnf(path, "%q can never match: the value has bits that the mask clears", s)
-		case !slices.Contains(spec.Protocols, m.Protocol):
-			c.warnf(path, "%q can never match: %s is not among the flow's protocols", s, m.Protocol)
+			continue
+		}
+		if protocol, _, _ := strings.Cut(s, "["); !slices.Contains(spec.Protocols, protocol) {
+			c.warnf(path, "has no effect: %s is not among the flow's protocols", protocol)
 		}
 	}
 }
