@@ -24,6 +24,61 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type StreamStatus_State int32
+
+const (
+	StreamStatus_STATE_UNSPECIFIED StreamStatus_State = 0
+	// No endpoint has answered yet.
+	StreamStatus_PENDING StreamStatus_State = 1
+	StreamStatus_JOINED  StreamStatus_State = 2
+	// An endpoint does not take the workload as target of it; the other
+	// streams are not affected, and the agent goes on asking.
+	StreamStatus_REFUSED StreamStatus_State = 3
+)
+
+// Enum value maps for StreamStatus_State.
+var (
+	StreamStatus_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "PENDING",
+		2: "JOINED",
+		3: "REFUSED",
+	}
+	StreamStatus_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"PENDING":           1,
+		"JOINED":            2,
+		"REFUSED":           3,
+	}
+)
+
+func (x StreamStatus_State) Enum() *StreamStatus_State {
+	p := new(StreamStatus_State)
+	*p = x
+	return p
+}
+
+func (x StreamStatus_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StreamStatus_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_pkg_api_agent_v1_agent_proto_enumTypes[0].Descriptor()
+}
+
+func (StreamStatus_State) Type() protoreflect.EnumType {
+	return &file_pkg_api_agent_v1_agent_proto_enumTypes[0]
+}
+
+func (x StreamStatus_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StreamStatus_State.Descriptor instead.
+func (StreamStatus_State) EnumDescriptor() ([]byte, []int) {
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{3, 0}
+}
+
 type Condition_Status int32
 
 const (
@@ -60,11 +115,11 @@ func (x Condition_Status) String() string {
 }
 
 func (Condition_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_pkg_api_agent_v1_agent_proto_enumTypes[0].Descriptor()
+	return file_pkg_api_agent_v1_agent_proto_enumTypes[1].Descriptor()
 }
 
 func (Condition_Status) Type() protoreflect.EnumType {
-	return &file_pkg_api_agent_v1_agent_proto_enumTypes[0]
+	return &file_pkg_api_agent_v1_agent_proto_enumTypes[1]
 }
 
 func (x Condition_Status) Number() protoreflect.EnumNumber {
@@ -73,7 +128,7 @@ func (x Condition_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Condition_Status.Descriptor instead.
 func (Condition_Status) EnumDescriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{3, 0}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{4, 0}
 }
 
 type Leg_State int32
@@ -124,11 +179,11 @@ func (x Leg_State) String() string {
 }
 
 func (Leg_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_pkg_api_agent_v1_agent_proto_enumTypes[1].Descriptor()
+	return file_pkg_api_agent_v1_agent_proto_enumTypes[2].Descriptor()
 }
 
 func (Leg_State) Type() protoreflect.EnumType {
-	return &file_pkg_api_agent_v1_agent_proto_enumTypes[1]
+	return &file_pkg_api_agent_v1_agent_proto_enumTypes[2]
 }
 
 func (x Leg_State) Number() protoreflect.EnumNumber {
@@ -137,7 +192,7 @@ func (x Leg_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Leg_State.Descriptor instead.
 func (Leg_State) EnumDescriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{5, 0}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{6, 0}
 }
 
 type WatchResponse_Kind int32
@@ -179,11 +234,11 @@ func (x WatchResponse_Kind) String() string {
 }
 
 func (WatchResponse_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_pkg_api_agent_v1_agent_proto_enumTypes[2].Descriptor()
+	return file_pkg_api_agent_v1_agent_proto_enumTypes[3].Descriptor()
 }
 
 func (WatchResponse_Kind) Type() protoreflect.EnumType {
-	return &file_pkg_api_agent_v1_agent_proto_enumTypes[2]
+	return &file_pkg_api_agent_v1_agent_proto_enumTypes[3]
 }
 
 func (x WatchResponse_Kind) Number() protoreflect.EnumNumber {
@@ -192,7 +247,7 @@ func (x WatchResponse_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WatchResponse_Kind.Descriptor instead.
 func (WatchResponse_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{17, 0}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{18, 0}
 }
 
 // AttachmentSpec is the wanted state.
@@ -208,7 +263,9 @@ type AttachmentSpec struct {
 	Interface string `protobuf:"bytes,3,opt,name=interface,proto3" json:"interface,omitempty"`
 	// Streams to join. None: connected, but target of nothing.
 	Streams []string `protobuf:"bytes,4,rep,name=streams,proto3" json:"streams,omitempty"`
-	// NSM labels of the connections.
+	// NSM labels of the connections. A changed label reaches the connections
+	// made from then on: NSM keeps the labels of a live connection. The label
+	// "streams" is the same as streams.
 	Labels map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Requested addresses of the interface ("10.0.0.5/32"). Default: assigned.
 	Addresses []string `protobuf:"bytes,6,rep,name=addresses,proto3" json:"addresses,omitempty"`
@@ -386,8 +443,10 @@ type AttachmentStatus struct {
 	Target string `protobuf:"bytes,6,opt,name=target,proto3" json:"target,omitempty"`
 	// Where the workload's namespace can be reached now; empty when gone.
 	Netns string `protobuf:"bytes,7,opt,name=netns,proto3" json:"netns,omitempty"`
-	// Identity of the namespace: device, inode and cookie.
-	NetnsId       string `protobuf:"bytes,8,opt,name=netns_id,json=netnsId,proto3" json:"netns_id,omitempty"`
+	// Identity of the namespace: <inode>-<cookie>.
+	NetnsId string `protobuf:"bytes,8,opt,name=netns_id,json=netnsId,proto3" json:"netns_id,omitempty"`
+	// One for each stream of spec.
+	Streams       []*StreamStatus `protobuf:"bytes,9,rep,name=streams,proto3" json:"streams,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -478,12 +537,82 @@ func (x *AttachmentStatus) GetNetnsId() string {
 	return ""
 }
 
+func (x *AttachmentStatus) GetStreams() []*StreamStatus {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+// StreamStatus tells whether the workload is target of a wanted stream.
+type StreamStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	State StreamStatus_State     `protobuf:"varint,2,opt,name=state,proto3,enum=weft.agent.v1.StreamStatus_State" json:"state,omitempty"`
+	// Why it is refused.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamStatus) Reset() {
+	*x = StreamStatus{}
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamStatus) ProtoMessage() {}
+
+func (x *StreamStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamStatus.ProtoReflect.Descriptor instead.
+func (*StreamStatus) Descriptor() ([]byte, []int) {
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *StreamStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *StreamStatus) GetState() StreamStatus_State {
+	if x != nil {
+		return x.State
+	}
+	return StreamStatus_STATE_UNSPECIFIED
+}
+
+func (x *StreamStatus) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // Condition follows the conventions of Kubernetes' conditions.
 type Condition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Accepted: the network's endpoints take the attachment as it is specified.
 	// Programmed: the interface and at least one leg stand.
-	// Ready: all legs stand with the specified streams and labels.
+	// Ready: at least one leg stands as specified, and every other one does or
+	// was tried in vain (reason SomeLegs then).
 	Type   string           `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
 	Status Condition_Status `protobuf:"varint,2,opt,name=status,proto3,enum=weft.agent.v1.Condition_Status" json:"status,omitempty"`
 	// One CamelCase word for programs.
@@ -497,7 +626,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +638,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[3]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +651,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Condition) GetType() string {
@@ -577,7 +706,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -589,7 +718,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[4]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -602,7 +731,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Interface) GetName() string {
@@ -665,7 +794,7 @@ type Leg struct {
 
 func (x *Leg) Reset() {
 	*x = Leg{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -677,7 +806,7 @@ func (x *Leg) String() string {
 func (*Leg) ProtoMessage() {}
 
 func (x *Leg) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[5]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -690,7 +819,7 @@ func (x *Leg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leg.ProtoReflect.Descriptor instead.
 func (*Leg) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Leg) GetEndpoint() string {
@@ -751,7 +880,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -763,7 +892,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[6]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +905,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AttachRequest) GetSpec() *AttachmentSpec {
@@ -809,7 +938,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +950,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[7]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +963,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AttachResponse) GetAttachment() *Attachment {
@@ -865,7 +994,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -877,7 +1006,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[8]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -890,7 +1019,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateRequest) GetName() string {
@@ -951,7 +1080,7 @@ type Streams struct {
 
 func (x *Streams) Reset() {
 	*x = Streams{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1092,7 @@ func (x *Streams) String() string {
 func (*Streams) ProtoMessage() {}
 
 func (x *Streams) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[9]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1105,7 @@ func (x *Streams) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Streams.ProtoReflect.Descriptor instead.
 func (*Streams) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Streams) GetNames() []string {
@@ -995,7 +1124,7 @@ type Labels struct {
 
 func (x *Labels) Reset() {
 	*x = Labels{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1136,7 @@ func (x *Labels) String() string {
 func (*Labels) ProtoMessage() {}
 
 func (x *Labels) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[10]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1149,7 @@ func (x *Labels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Labels.ProtoReflect.Descriptor instead.
 func (*Labels) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Labels) GetLabels() map[string]string {
@@ -1039,7 +1168,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1180,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1193,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UpdateResponse) GetAttachment() *Attachment {
@@ -1083,7 +1212,7 @@ type DetachRequest struct {
 
 func (x *DetachRequest) Reset() {
 	*x = DetachRequest{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1224,7 @@ func (x *DetachRequest) String() string {
 func (*DetachRequest) ProtoMessage() {}
 
 func (x *DetachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1237,7 @@ func (x *DetachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachRequest.ProtoReflect.Descriptor instead.
 func (*DetachRequest) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DetachRequest) GetName() string {
@@ -1126,7 +1255,7 @@ type DetachResponse struct {
 
 func (x *DetachResponse) Reset() {
 	*x = DetachResponse{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1267,7 @@ func (x *DetachResponse) String() string {
 func (*DetachResponse) ProtoMessage() {}
 
 func (x *DetachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1280,7 @@ func (x *DetachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachResponse.ProtoReflect.Descriptor instead.
 func (*DetachResponse) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 // ListRequest selects; an empty field selects all.
@@ -1167,7 +1296,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1308,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1321,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListRequest) GetName() string {
@@ -1225,7 +1354,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1366,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1379,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListResponse) GetAttachments() []*Attachment {
@@ -1272,7 +1401,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1413,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1426,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchRequest) GetName() string {
@@ -1331,7 +1460,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1472,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_pkg_api_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1485,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_pkg_api_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchResponse) GetKind() WatchResponse_Kind {
@@ -1396,7 +1525,7 @@ const file_pkg_api_agent_v1_agent_proto_rawDesc = "" +
 	"generation\x18\x02 \x01(\x03R\n" +
 	"generation\x124\n" +
 	"\acreated\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x127\n" +
-	"\x06status\x18\x04 \x01(\v2\x1f.weft.agent.v1.AttachmentStatusR\x06status\"\xc5\x02\n" +
+	"\x06status\x18\x04 \x01(\v2\x1f.weft.agent.v1.AttachmentStatusR\x06status\"\xfc\x02\n" +
 	"\x10AttachmentStatus\x12/\n" +
 	"\x13observed_generation\x18\x01 \x01(\x03R\x12observedGeneration\x128\n" +
 	"\n" +
@@ -1408,7 +1537,18 @@ const file_pkg_api_agent_v1_agent_proto_rawDesc = "" +
 	"last_error\x18\x05 \x01(\tR\tlastError\x12\x16\n" +
 	"\x06target\x18\x06 \x01(\tR\x06target\x12\x14\n" +
 	"\x05netns\x18\a \x01(\tR\x05netns\x12\x19\n" +
-	"\bnetns_id\x18\b \x01(\tR\anetnsId\"\x93\x02\n" +
+	"\bnetns_id\x18\b \x01(\tR\anetnsId\x125\n" +
+	"\astreams\x18\t \x03(\v2\x1b.weft.agent.v1.StreamStatusR\astreams\"\xbb\x01\n" +
+	"\fStreamStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x127\n" +
+	"\x05state\x18\x02 \x01(\x0e2!.weft.agent.v1.StreamStatus.StateR\x05state\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"D\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aPENDING\x10\x01\x12\n" +
+	"\n" +
+	"\x06JOINED\x10\x02\x12\v\n" +
+	"\aREFUSED\x10\x03\"\x93\x02\n" +
 	"\tCondition\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x127\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x1f.weft.agent.v1.Condition.StatusR\x06status\x12\x16\n" +
@@ -1510,74 +1650,78 @@ func file_pkg_api_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_pkg_api_agent_v1_agent_proto_rawDescData
 }
 
-var file_pkg_api_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_pkg_api_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_pkg_api_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_pkg_api_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_pkg_api_agent_v1_agent_proto_goTypes = []any{
-	(Condition_Status)(0),         // 0: weft.agent.v1.Condition.Status
-	(Leg_State)(0),                // 1: weft.agent.v1.Leg.State
-	(WatchResponse_Kind)(0),       // 2: weft.agent.v1.WatchResponse.Kind
-	(*AttachmentSpec)(nil),        // 3: weft.agent.v1.AttachmentSpec
-	(*Attachment)(nil),            // 4: weft.agent.v1.Attachment
-	(*AttachmentStatus)(nil),      // 5: weft.agent.v1.AttachmentStatus
-	(*Condition)(nil),             // 6: weft.agent.v1.Condition
-	(*Interface)(nil),             // 7: weft.agent.v1.Interface
-	(*Leg)(nil),                   // 8: weft.agent.v1.Leg
-	(*AttachRequest)(nil),         // 9: weft.agent.v1.AttachRequest
-	(*AttachResponse)(nil),        // 10: weft.agent.v1.AttachResponse
-	(*UpdateRequest)(nil),         // 11: weft.agent.v1.UpdateRequest
-	(*Streams)(nil),               // 12: weft.agent.v1.Streams
-	(*Labels)(nil),                // 13: weft.agent.v1.Labels
-	(*UpdateResponse)(nil),        // 14: weft.agent.v1.UpdateResponse
-	(*DetachRequest)(nil),         // 15: weft.agent.v1.DetachRequest
-	(*DetachResponse)(nil),        // 16: weft.agent.v1.DetachResponse
-	(*ListRequest)(nil),           // 17: weft.agent.v1.ListRequest
-	(*ListResponse)(nil),          // 18: weft.agent.v1.ListResponse
-	(*WatchRequest)(nil),          // 19: weft.agent.v1.WatchRequest
-	(*WatchResponse)(nil),         // 20: weft.agent.v1.WatchResponse
-	nil,                           // 21: weft.agent.v1.AttachmentSpec.LabelsEntry
-	nil,                           // 22: weft.agent.v1.Labels.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(StreamStatus_State)(0),       // 0: weft.agent.v1.StreamStatus.State
+	(Condition_Status)(0),         // 1: weft.agent.v1.Condition.Status
+	(Leg_State)(0),                // 2: weft.agent.v1.Leg.State
+	(WatchResponse_Kind)(0),       // 3: weft.agent.v1.WatchResponse.Kind
+	(*AttachmentSpec)(nil),        // 4: weft.agent.v1.AttachmentSpec
+	(*Attachment)(nil),            // 5: weft.agent.v1.Attachment
+	(*AttachmentStatus)(nil),      // 6: weft.agent.v1.AttachmentStatus
+	(*StreamStatus)(nil),          // 7: weft.agent.v1.StreamStatus
+	(*Condition)(nil),             // 8: weft.agent.v1.Condition
+	(*Interface)(nil),             // 9: weft.agent.v1.Interface
+	(*Leg)(nil),                   // 10: weft.agent.v1.Leg
+	(*AttachRequest)(nil),         // 11: weft.agent.v1.AttachRequest
+	(*AttachResponse)(nil),        // 12: weft.agent.v1.AttachResponse
+	(*UpdateRequest)(nil),         // 13: weft.agent.v1.UpdateRequest
+	(*Streams)(nil),               // 14: weft.agent.v1.Streams
+	(*Labels)(nil),                // 15: weft.agent.v1.Labels
+	(*UpdateResponse)(nil),        // 16: weft.agent.v1.UpdateResponse
+	(*DetachRequest)(nil),         // 17: weft.agent.v1.DetachRequest
+	(*DetachResponse)(nil),        // 18: weft.agent.v1.DetachResponse
+	(*ListRequest)(nil),           // 19: weft.agent.v1.ListRequest
+	(*ListResponse)(nil),          // 20: weft.agent.v1.ListResponse
+	(*WatchRequest)(nil),          // 21: weft.agent.v1.WatchRequest
+	(*WatchResponse)(nil),         // 22: weft.agent.v1.WatchResponse
+	nil,                           // 23: weft.agent.v1.AttachmentSpec.LabelsEntry
+	nil,                           // 24: weft.agent.v1.Labels.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
 }
 var file_pkg_api_agent_v1_agent_proto_depIdxs = []int32{
-	21, // 0: weft.agent.v1.AttachmentSpec.labels:type_name -> weft.agent.v1.AttachmentSpec.LabelsEntry
-	3,  // 1: weft.agent.v1.Attachment.spec:type_name -> weft.agent.v1.AttachmentSpec
-	23, // 2: weft.agent.v1.Attachment.created:type_name -> google.protobuf.Timestamp
-	5,  // 3: weft.agent.v1.Attachment.status:type_name -> weft.agent.v1.AttachmentStatus
-	6,  // 4: weft.agent.v1.AttachmentStatus.conditions:type_name -> weft.agent.v1.Condition
-	7,  // 5: weft.agent.v1.AttachmentStatus.interface:type_name -> weft.agent.v1.Interface
-	8,  // 6: weft.agent.v1.AttachmentStatus.legs:type_name -> weft.agent.v1.Leg
-	0,  // 7: weft.agent.v1.Condition.status:type_name -> weft.agent.v1.Condition.Status
-	23, // 8: weft.agent.v1.Condition.last_transition:type_name -> google.protobuf.Timestamp
-	1,  // 9: weft.agent.v1.Leg.state:type_name -> weft.agent.v1.Leg.State
-	23, // 10: weft.agent.v1.Leg.since:type_name -> google.protobuf.Timestamp
-	23, // 11: weft.agent.v1.Leg.retry_at:type_name -> google.protobuf.Timestamp
-	3,  // 12: weft.agent.v1.AttachRequest.spec:type_name -> weft.agent.v1.AttachmentSpec
-	24, // 13: weft.agent.v1.AttachRequest.wait_timeout:type_name -> google.protobuf.Duration
-	4,  // 14: weft.agent.v1.AttachResponse.attachment:type_name -> weft.agent.v1.Attachment
-	12, // 15: weft.agent.v1.UpdateRequest.streams:type_name -> weft.agent.v1.Streams
-	13, // 16: weft.agent.v1.UpdateRequest.labels:type_name -> weft.agent.v1.Labels
-	24, // 17: weft.agent.v1.UpdateRequest.wait_timeout:type_name -> google.protobuf.Duration
-	22, // 18: weft.agent.v1.Labels.labels:type_name -> weft.agent.v1.Labels.LabelsEntry
-	4,  // 19: weft.agent.v1.UpdateResponse.attachment:type_name -> weft.agent.v1.Attachment
-	4,  // 20: weft.agent.v1.ListResponse.attachments:type_name -> weft.agent.v1.Attachment
-	2,  // 21: weft.agent.v1.WatchResponse.kind:type_name -> weft.agent.v1.WatchResponse.Kind
-	4,  // 22: weft.agent.v1.WatchResponse.attachments:type_name -> weft.agent.v1.Attachment
-	9,  // 23: weft.agent.v1.Agent.Attach:input_type -> weft.agent.v1.AttachRequest
-	11, // 24: weft.agent.v1.Agent.Update:input_type -> weft.agent.v1.UpdateRequest
-	15, // 25: weft.agent.v1.Agent.Detach:input_type -> weft.agent.v1.DetachRequest
-	17, // 26: weft.agent.v1.Agent.List:input_type -> weft.agent.v1.ListRequest
-	19, // 27: weft.agent.v1.Agent.Watch:input_type -> weft.agent.v1.WatchRequest
-	10, // 28: weft.agent.v1.Agent.Attach:output_type -> weft.agent.v1.AttachResponse
-	14, // 29: weft.agent.v1.Agent.Update:output_type -> weft.agent.v1.UpdateResponse
-	16, // 30: weft.agent.v1.Agent.Detach:output_type -> weft.agent.v1.DetachResponse
-	18, // 31: weft.agent.v1.Agent.List:output_type -> weft.agent.v1.ListResponse
-	20, // 32: weft.agent.v1.Agent.Watch:output_type -> weft.agent.v1.WatchResponse
-	28, // [28:33] is the sub-list for method output_type
-	23, // [23:28] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	23, // 0: weft.agent.v1.AttachmentSpec.labels:type_name -> weft.agent.v1.AttachmentSpec.LabelsEntry
+	4,  // 1: weft.agent.v1.Attachment.spec:type_name -> weft.agent.v1.AttachmentSpec
+	25, // 2: weft.agent.v1.Attachment.created:type_name -> google.protobuf.Timestamp
+	6,  // 3: weft.agent.v1.Attachment.status:type_name -> weft.agent.v1.AttachmentStatus
+	8,  // 4: weft.agent.v1.AttachmentStatus.conditions:type_name -> weft.agent.v1.Condition
+	9,  // 5: weft.agent.v1.AttachmentStatus.interface:type_name -> weft.agent.v1.Interface
+	10, // 6: weft.agent.v1.AttachmentStatus.legs:type_name -> weft.agent.v1.Leg
+	7,  // 7: weft.agent.v1.AttachmentStatus.streams:type_name -> weft.agent.v1.StreamStatus
+	0,  // 8: weft.agent.v1.StreamStatus.state:type_name -> weft.agent.v1.StreamStatus.State
+	1,  // 9: weft.agent.v1.Condition.status:type_name -> weft.agent.v1.Condition.Status
+	25, // 10: weft.agent.v1.Condition.last_transition:type_name -> google.protobuf.Timestamp
+	2,  // 11: weft.agent.v1.Leg.state:type_name -> weft.agent.v1.Leg.State
+	25, // 12: weft.agent.v1.Leg.since:type_name -> google.protobuf.Timestamp
+	25, // 13: weft.agent.v1.Leg.retry_at:type_name -> google.protobuf.Timestamp
+	4,  // 14: weft.agent.v1.AttachRequest.spec:type_name -> weft.agent.v1.AttachmentSpec
+	26, // 15: weft.agent.v1.AttachRequest.wait_timeout:type_name -> google.protobuf.Duration
+	5,  // 16: weft.agent.v1.AttachResponse.attachment:type_name -> weft.agent.v1.Attachment
+	14, // 17: weft.agent.v1.UpdateRequest.streams:type_name -> weft.agent.v1.Streams
+	15, // 18: weft.agent.v1.UpdateRequest.labels:type_name -> weft.agent.v1.Labels
+	26, // 19: weft.agent.v1.UpdateRequest.wait_timeout:type_name -> google.protobuf.Duration
+	24, // 20: weft.agent.v1.Labels.labels:type_name -> weft.agent.v1.Labels.LabelsEntry
+	5,  // 21: weft.agent.v1.UpdateResponse.attachment:type_name -> weft.agent.v1.Attachment
+	5,  // 22: weft.agent.v1.ListResponse.attachments:type_name -> weft.agent.v1.Attachment
+	3,  // 23: weft.agent.v1.WatchResponse.kind:type_name -> weft.agent.v1.WatchResponse.Kind
+	5,  // 24: weft.agent.v1.WatchResponse.attachments:type_name -> weft.agent.v1.Attachment
+	11, // 25: weft.agent.v1.Agent.Attach:input_type -> weft.agent.v1.AttachRequest
+	13, // 26: weft.agent.v1.Agent.Update:input_type -> weft.agent.v1.UpdateRequest
+	17, // 27: weft.agent.v1.Agent.Detach:input_type -> weft.agent.v1.DetachRequest
+	19, // 28: weft.agent.v1.Agent.List:input_type -> weft.agent.v1.ListRequest
+	21, // 29: weft.agent.v1.Agent.Watch:input_type -> weft.agent.v1.WatchRequest
+	12, // 30: weft.agent.v1.Agent.Attach:output_type -> weft.agent.v1.AttachResponse
+	16, // 31: weft.agent.v1.Agent.Update:output_type -> weft.agent.v1.UpdateResponse
+	18, // 32: weft.agent.v1.Agent.Detach:output_type -> weft.agent.v1.DetachResponse
+	20, // 33: weft.agent.v1.Agent.List:output_type -> weft.agent.v1.ListResponse
+	22, // 34: weft.agent.v1.Agent.Watch:output_type -> weft.agent.v1.WatchResponse
+	30, // [30:35] is the sub-list for method output_type
+	25, // [25:30] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_pkg_api_agent_v1_agent_proto_init() }
@@ -1590,8 +1734,8 @@ func file_pkg_api_agent_v1_agent_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pkg_api_agent_v1_agent_proto_rawDesc), len(file_pkg_api_agent_v1_agent_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   20,
+			NumEnums:      4,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -41,7 +41,8 @@ const (
 // Attachments are wanted state: the agent keeps reconciling towards them until
 // they are detached or their namespace is gone, also after its own restart.
 //
-// An error answer to Attach, Update or Detach means that nothing changed.
+// An error answer to Attach or Update means that nothing changed. A Detach that
+// runs out of time goes on without the caller.
 type AgentClient interface {
 	// Attach adds an attachment.
 	Attach(ctx context.Context, in *AttachRequest, opts ...grpc.CallOption) (*AttachResponse, error)
@@ -138,7 +139,8 @@ type Agent_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 // Attachments are wanted state: the agent keeps reconciling towards them until
 // they are detached or their namespace is gone, also after its own restart.
 //
-// An error answer to Attach, Update or Detach means that nothing changed.
+// An error answer to Attach or Update means that nothing changed. A Detach that
+// runs out of time goes on without the caller.
 type AgentServer interface {
 	// Attach adds an attachment.
 	Attach(context.Context, *AttachRequest) (*AttachResponse, error)

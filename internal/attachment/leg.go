@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attachment
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// leg is one connection of an attachment. One goroutine does everything with
+// the connection; the fields are guarded by Manager.mu.
+type leg struct {
+	m        *Manager
+	entry    *entry
+	endpoint string
+	// wake makes the goroutine look again; it has room for one.
+	wake chan struct{}
+
+	connection Connection
+	standing   bool // the connection has been made and is not known to be lost
+	closing    bool
+	again      bool  // something says: request again
+	generation int64 // of the specification that stands
+	tried      int64 // of the specification of the last finished attempt
+	joined     []string
+	refusals   map[string]error
+
+	state    LegState
+	since    time.Time
+	err      error
+	attempts int // in a row that failed, or were lost again soon
+	upSince  time.Time
+	due      time.Time // no attempt before
+	refresh  time.Time // zero: never
+}
+
+// startLeg is called with the lock held.
+func (m *Manager) startLeg(e *entry, endpoint string, connection Connection) {
+	l := &leg{
+		m: m, entry: e, endpoint: endpoint, connection: connection,
+		wake: make(chan struct{}, 1),
+	}
+	l.setState(Connecting)
+	e.legs[endpoint] = l
+	m.spawn(l.run)
+}
+
+func (l *leg) setState(state LegState) {
+	if l.state != state {
+		l.state, l.since = state, time.Now()
+	}
+}
+
+func (l *leg) rouse() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// close makes the leg close at once. Called with the lock held.
+func (l *leg) close() {
+	if !l.closing {
+		l.closing, l.due, l.attempts = true, time.Time{}, 0
+		l.setState(Closing)
+	}
+}
+
+// run turns until the leg is closed or the manager stops.
+func (l *leg) run() {
+	ctx, cancel := context.WithCancel(l.m.ctx)
+	defer cancel()
+	watch := l.monitor(ctx)
+	for {
+		action, at := l.next()
+		switch action {
+		case actClose:
+			if l.tryClose(ctx) {
+				cancel()
+				<-watch.done
+				l.end()
+				return
+			}
+		case actRequest:
+			l.tryRequest(ctx)
+			watch.poke()
+		case actWait:
+			if !l.sleep(ctx, at) {
+				<-watch.done
+				return
+			}
+		}
+	}
+}
+
+func (l *leg) sleep(ctx context.Context, until time.Time) bool {
+	var alarm <-chan time.Time
+	if !until.IsZero() {
+		timer := time.NewTimer(time.Until(until))
+		defer timer.Stop()
+		alarm = timer.C
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-l.wake:
+	case <-alarm:
+	}
+	return true
+}
+
+type action int
+
+const (
+	actWait action = iota
+	actRequest
+	actClose
+)
+
+// next compares what is wanted with what stands.
+func (l *leg) next() (action, time.Time) {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	if l.m.ctx.Err() != nil {
+		return actWait, time.Time{}
+	}
+	now := time.Now()
+	wanted := actWait
+	switch {
+	case l.closing:
+		wanted = actClose
+	case !l.standing, l.again, l.err != nil, l.generation != l.entry.generation,
+		!l.refresh.IsZero() && !now.Before(l.refresh):
+		wanted = actRequest
+	}
+	if wanted == actRequest && l.tried != l.entry.generation {
+		return wanted, time.Time{} // a new specification does not wait for the old one's turn
+	}
+	if wanted == actWait {
+		return actWait, l.refresh
+	}
+	if now.Before(l.due) {
+		return actWait, l.due
+	}
+	return wanted, time.Time{}
+}
+
+// tryRequest requests once.
+func (l *leg) tryRequest(ctx context.Context) {
+	l.m.mu.Lock()
+	spec, generation := l.entry.spec.clone(), l.entry.generation
+	l.again = false
+	if l.standing && l.generation != generation {
+		l.setState(Updating)
+		l.m.publish(l.entry)
+	}
+	attempt := attempt{leg: l, spec: spec, connection: l.connection, joined: l.joined, made: l.connection.State != nil}
+	l.m.mu.Unlock()
+
+	err := attempt.do(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	iface := l.observe(spec, attempt.made)
+
+	l.m.mu.Lock()
+	fresh := !bytes.Equal(l.connection.State, attempt.connection.State)
+	l.connection, l.joined, l.refusals = attempt.connection, attempt.joined, attempt.refusals
+	l.tried = generation
+	l.settle(err, attempt.succeeded, generation)
+	if iface != nil {
+		l.entry.iface = iface
+	}
+	l.m.publish(l.entry)
+	l.m.mu.Unlock()
+	if fresh {
+		if err := l.m.save(l.entry); err != nil {
+			l.m.Log.Error("storing leg", "attachment", spec.Name, "endpoint", l.endpoint, "err", err)
+		}
+	}
+}
+
+// settle notes the outcome of an attempt. Called with the lock held.
+func (l *leg) settle(err error, succeeded bool, generation int64) {
+	now := time.Now()
+	if err != nil {
+		l.stumble(now)
+	}
+	if succeeded {
+		if !l.standing || l.err != nil {
+			l.upSince = now
+		}
+		l.standing = true
+		l.refresh = refreshAt(now, l.connection.Expires)
+	}
+	l.err = err
+	if err != nil {
+		l.due = now.Add(l.m.delay(l.attempts))
+		if !l.closing {
+			l.setState(Retrying)
+		}
+		l.m.Log.Warn("requesting leg", "attachment", l.entry.spec.Name, "endpoint", l.endpoint,
+			"conn", l.connection.ID, "attempt", l.attempts, "err", err)
+		return
+	}
+	l.generation, l.due = generation, time.Time{}
+	if !l.closing && generation == l.entry.generation {
+		l.setState(Up)
+	}
+}
+
+// stumble counts a failed attempt or a loss. The first one after the leg has
+// stood for a while begins a new count.
+func (l *leg) stumble(now time.Time) {
+	if l.standing && l.err == nil && now.Sub(l.upSince) >= l.m.StableAfter {
+		l.attempts = 0
+	}
+	l.attempts++
+}
+
+// lost notes that the connection needs another request.
+func (l *leg) lost(reason error) {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	if l.closing || !l.standing {
+		return
+	}
+	l.again = true
+	l.rouse()
+	if errors.Is(reason, ErrRefresh) || l.err != nil {
+		return
+	}
+	now := time.Now()
+	if l.stumble(now); l.attempts > 1 {
+		l.due = now.Add(l.m.delay(l.attempts))
+	}
+	l.standing = false
+	l.setState(Retrying)
+	l.m.Log.Warn("lost leg", "attachment", l.entry.spec.Name, "endpoint", l.endpoint, "conn", l.connection.ID, "err", reason)
+	l.m.publish(l.entry)
+}
+
+// observe looks at the interface in the workload's namespace.
+func (l *leg) observe(spec Spec, made bool) *Interface {
+	if !made {
+		return nil
+	}
+	iface, err := l.m.Interfaces.Interface(l.m.Namespaces.Path(spec.NetNS), spec.Interface)
+	if err != nil {
+		return nil
+	}
+	return &iface
+}
+
+// tryClose closes once and reports whether the leg is done.
+func (l *leg) tryClose(ctx context.Context) bool {
+	l.m.mu.Lock()
+	request := l.request(l.entry.spec, l.connection, l.joined)
+	l.m.mu.Unlock()
+	if request.Connection.State == nil {
+		return true // never made
+	}
+	err := l.m.inSlot(ctx, func(ctx context.Context) error { return l.m.Mesh.Close(ctx, request) })
+	if err == nil {
+		return true
+	}
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	now := time.Now()
+	// Everybody on the path has dropped an expired connection by itself.
+	expired := !l.connection.Expires.IsZero() && now.After(l.connection.Expires)
+	l.attempts++
+	l.err, l.due = err, now.Add(l.m.delay(l.attempts))
+	l.m.Log.Warn("closing leg", "attachment", l.entry.spec.Name, "endpoint", l.endpoint,
+		"conn", l.connection.ID, "attempt", l.attempts, "expired", expired, "err", err)
+	l.m.publish(l.entry)
+	return expired
+}
+
+// end takes the leg out of its attachment.
+func (l *leg) end() {
+	l.m.mu.Lock()
+	delete(l.entry.legs, l.endpoint)
+	if len(l.entry.legs) == 0 {
+		l.entry.iface = nil
+	}
+	l.m.reconcile(l.entry)
+	l.m.mu.Unlock()
+	if err := l.m.save(l.entry); err != nil {
+		l.m.Log.Error("storing closed leg", "attachment", l.entry.spec.Name, "endpoint", l.endpoint, "err", err)
+	}
+}
+
+func (l *leg) request(spec Spec, connection Connection, streams []string) Request {
+	return Request{
+		Connection: connection, Service: spec.NetworkService, Endpoint: l.endpoint,
+		Target: l.entry.target, NetNS: spec.NetNS, Interface: spec.Interface, MAC: MAC(l.entry.target),
+		Streams: slices.Clone(streams), Labels: spec.Labels, Addresses: spec.Addresses,
+	}
+}
+
+// inSlot runs fn when there are not too many others, with the time limit of a
+// request.
+func (m *Manager) inSlot(ctx context.Context, fn func(context.Context) error) error {
+	select {
+	case m.slots <- struct{}{}:
+		defer func() { <-m.slots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	limited, cancel := context.WithTimeout(ctx, m.RequestTimeout)
+	defer cancel()
+	err := fn(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("no answer within %v: %w", m.RequestTimeout, err)
+	}
+	return err
+}
+
+// delay is the time to the next attempt after that many: doubling, with a
+// fifth of jitter so that many legs that fail together do not retry together.
+func (m *Manager) delay(attempts int) time.Duration {
+	delay := m.RetryMax
+	if shift := attempts - 1; shift < 20 && m.RetryMin<<shift < m.RetryMax {
+		delay = m.RetryMin << shift
+	}
+	return time.Duration(float64(delay) * (0.8 + 0.4*rand.Float64()))
+}
+
+// refreshAt leaves two more turns before the connection expires.
+func refreshAt(now, expires time.Time) time.Time {
+	if expires.IsZero() {
+		return time.Time{}
+	}
+	return now.Add(time.Duration(float64(expires.Sub(now)) * (0.3 + 0.03*rand.Float64())))
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attachment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// publish computes the conditions anew and tells those who watch. Called with
+// the lock held.
+func (m *Manager) publish(e *entry) {
+	tried := true
+	for _, l := range e.legs {
+		tried = tried && l.tried == e.generation
+	}
+	if tried {
+		e.observed = e.generation
+	}
+	e.setConditions(m.accepted(e), e.programmed(), m.ready(e))
+	close(e.changed)
+	e.changed = make(chan struct{})
+	m.notify(e)
+}
+
+// setConditions keeps the transition times of those that stay.
+func (e *entry) setConditions(conditions ...Condition) {
+	now := time.Now()
+	for i := range conditions {
+		conditions[i].LastTransition = now
+		for _, old := range e.conditions {
+			if old.Type == conditions[i].Type && old.Status == conditions[i].Status {
+				conditions[i].LastTransition = old.LastTransition
+			}
+		}
+	}
+	e.conditions = conditions
+}
+
+// sortedLegs are those that are wanted, by endpoint.
+func (e *entry) sortedLegs() []*leg {
+	var legs []*leg
+	for _, endpoint := range slices.Sorted(maps.Keys(e.legs)) {
+		if l := e.legs[endpoint]; !l.closing {
+			legs = append(legs, l)
+		}
+	}
+	return legs
+}
+
+// refusal is the first endpoint's decision against the specification.
+func (e *entry) refusal() error {
+	for _, l := range e.sortedLegs() {
+		if l.tried == e.generation && l.err != nil && refused(l.err) {
+			return l.err
+		}
+	}
+	return nil
+}
+
+func (m *Manager) accepted(e *entry) Condition {
+	condition := Condition{Type: Accepted, Status: Unknown}
+	legs := e.sortedLegs()
+	switch err := e.refusal(); {
+	case err != nil:
+		condition.Status, condition.Reason, condition.Message = False, ReasonRefused, err.Error()
+	case slices.ContainsFunc(legs, func(l *leg) bool { return l.standing && l.generation == e.generation }):
+		condition.Status, condition.Reason = True, ReasonAccepted
+	case len(legs) == 0 && m.endpointsKnown(e):
+		condition.Reason, condition.Message = ReasonNoEndpoint, noEndpoint(e)
+	default:
+		condition.Reason, condition.Message = ReasonPending, "no endpoint has answered yet"
+	}
+	return condition
+}
+
+func (e *entry) programmed() Condition {
+	legs := e.sortedLegs()
+	standing := 0
+	for _, l := range legs {
+		if l.standing {
+			standing++
+		}
+	}
+	condition := Condition{Type: Programmed, Status: False, Reason: ReasonNotConnected,
+		Message: fmt.Sprintf("%d of %d legs stand", standing, len(legs))}
+	if standing > 0 {
+		condition.Status, condition.Reason = True, ReasonConnected
+	}
+	return condition
+}
+
+func (m *Manager) ready(e *entry) Condition {
+	condition := Condition{Type: Ready, Status: False}
+	legs := e.sortedLegs()
+	up, pending := 0, 0
+	var trouble []string
+	for _, l := range legs {
+		switch {
+		case l.state == Up && l.generation == e.generation:
+			up++
+		case l.tried != e.generation:
+			pending++
+		case l.err != nil:
+			trouble = append(trouble, l.err.Error())
+		default:
+			trouble = append(trouble, fmt.Sprintf("endpoint %s: connection lost", l.endpoint))
+		}
+	}
+	refusal := e.refusal()
+	switch {
+	case e.gone:
+		condition.Reason, condition.Message = ReasonNamespaceGone, e.removed
+	case e.removed != "":
+		condition.Reason, condition.Message = ReasonDetaching, e.removed
+	case len(legs) == 0 && m.endpointsKnown(e):
+		condition.Reason, condition.Message = ReasonNoEndpoint, noEndpoint(e)
+	case refusal != nil:
+		condition.Reason, condition.Message = ReasonRefused, refusal.Error()
+	case pending > 0 || len(legs) == 0:
+		condition.Reason, condition.Message = ReasonConnecting, fmt.Sprintf("%d of %d legs stand", up, len(legs))
+	case up == 0:
+		condition.Reason, condition.Message = ReasonFailed, strings.Join(trouble, "; ")
+	case up < len(legs):
+		condition.Status, condition.Reason = True, ReasonSomeLegs
+		condition.Message = fmt.Sprintf("%d of %d legs stand: %s", up, len(legs), strings.Join(trouble, "; "))
+	default:
+		condition.Status, condition.Reason = True, ReasonAllLegs
+		condition.Message = fmt.Sprintf("%d of %d legs stand", up, len(legs))
+	}
+	return condition
+}
+
+func (m *Manager) endpointsKnown(e *entry) bool {
+	s := m.services[e.spec.NetworkService]
+	return s != nil && s.known
+}
+
+func noEndpoint(e *entry) string {
+	return fmt.Sprintf("network service %q has no endpoint", e.spec.NetworkService)
+}
+
+// attachment is a copy of the entry for the outside. Called with the lock held.
+func (m *Manager) attachment(e *entry) Attachment {
+	status := Status{
+		ObservedGeneration: e.observed,
+		Conditions:         slices.Clone(e.conditions),
+		Target:             e.target,
+		LastError:          m.lastError(e),
+		Streams:            e.streams(),
+	}
+	if !e.gone {
+		status.NetNSPath = m.Namespaces.Path(e.spec.NetNS)
+	}
+	if e.iface != nil {
+		status.Interface = e.observedInterface()
+	}
+	for _, endpoint := range slices.Sorted(maps.Keys(e.legs)) {
+		l := e.legs[endpoint]
+		shown := Leg{Endpoint: endpoint, State: l.state, ConnectionID: l.connection.ID, Since: l.since}
+		if l.err != nil {
+			shown.LastError, shown.RetryAt = l.err.Error(), l.due
+		}
+		status.Legs = append(status.Legs, shown)
+	}
+	return Attachment{Spec: e.spec.clone(), Generation: e.generation, Created: e.created, Status: status}
+}
+
+// lastError is the newest that stands.
+func (m *Manager) lastError(e *entry) string {
+	var newest *leg
+	for _, l := range e.legs {
+		if l.err != nil && (newest == nil || l.due.After(newest.due)) {
+			newest = l
+		}
+	}
+	if newest == nil {
+		return ""
+	}
+	return newest.err.Error()
+}
+
+func (e *entry) observedInterface() *Interface {
+	iface := *e.iface
+	iface.Addresses, iface.VIPs = nil, nil
+	for _, l := range e.sortedLegs() {
+		iface.Addresses = append(iface.Addresses, l.connection.Addresses...)
+		iface.VIPs = append(iface.VIPs, l.connection.VIPs...)
+	}
+	iface.Addresses, iface.VIPs = unique(iface.Addresses), unique(iface.VIPs)
+	return &iface
+}
+
+func unique(prefixes []netip.Prefix) []netip.Prefix {
+	slices.SortFunc(prefixes, netip.Prefix.Compare)
+	return slices.Compact(prefixes)
+}
+
+// streams tells of each wanted stream: joined when one leg has it and none
+// refuses it.
+func (e *entry) streams() []Stream {
+	var streams []Stream
+	for _, name := range e.spec.Streams {
+		stream := Stream{Name: name, State: StreamPending}
+		for _, l := range e.sortedLegs() {
+			if err, ok := l.refusals[name]; ok {
+				stream.State, stream.Kind, stream.Message = StreamRefused, KindOf(err), err.Error()
+				break
+			}
+			if l.standing && slices.Contains(l.joined, name) {
+				stream.State = StreamJoined
+			}
+		}
+		streams = append(streams, stream)
+	}
+	return streams
+}
+
+// await waits until that generation is ready. A refusal ends the wait at once.
+func (m *Manager) await(ctx context.Context, e *entry, generation int64, wait time.Duration) (Attachment, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		m.mu.Lock()
+		now, changed, refusal := m.attachment(e), e.changed, e.refusal()
+		superseded, removed := e.generation != generation, e.removed
+		m.mu.Unlock()
+		ready := now.Condition(Ready)
+		switch {
+		case removed != "":
+			return now, errorf(Precondition, "", "attachment %q is being removed: %s", now.Spec.Name, removed)
+		case superseded:
+			return now, errorf(Precondition, "", "attachment %q has been changed again meanwhile", now.Spec.Name)
+		case refusal != nil:
+			return now, refusal
+		case ready.Status == True && now.Status.ObservedGeneration == generation:
+			return now, nil
+		}
+		select {
+		case <-changed:
+		case <-m.ctx.Done():
+			return now, errorf(Unavailable, "", "the agent is stopping")
+		case <-ctx.Done():
+			return now, notReady(ctx, now.Spec, ready)
+		}
+	}
+}
+
+func notReady(ctx context.Context, spec Spec, ready Condition) error {
+	err := errorf(Deadline, "", "attachment %q is not ready: %s (%s)", spec.Name, ready.Message, ready.Reason)
+	if ready.Reason == ReasonNoEndpoint {
+		err = errorf(NotFound, "network_service", "%q has no endpoint", spec.NetworkService)
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return errors.Join(err, ctx.Err())
+	}
+	return err
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attachment
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/weft-project/weft/internal/netns"
+)
+
+// Request is what a leg asks of the mesh.
+type Request struct {
+	// Connection is the standing connection, or one with nothing but an ID.
+	Connection Connection
+	Service    string
+	Endpoint   string
+	Target     string
+	NetNS      netns.ID
+	Interface  string
+	MAC        net.HardwareAddr
+	Streams    []string
+	Labels     map[string]string
+	Addresses  []netip.Prefix
+}
+
+// Connection is a leg as the mesh knows it.
+type Connection struct {
+	ID string
+	// State is the mesh's own, stored so that the same connection can be
+	// requested again after a restart.
+	State []byte
+	// Addresses and VIPs that the connection gives the workload's interface.
+	Addresses, VIPs []netip.Prefix
+	// Expires is when the mesh drops the connection unless it is requested
+	// again; zero means never.
+	Expires time.Time
+}
+
+// Mesh connects to the endpoints of network services. Errors that are an
+// endpoint's decision are *Error with its kind.
+type Mesh interface {
+	// Endpoints calls changed with the endpoints of the service, at first and
+	// after each change, until ctx ends. The known ones are reported as
+	// present until the mesh says that they are gone.
+	Endpoints(ctx context.Context, service string, known []string, changed func([]string))
+	// Request makes or changes a connection; again and again the same is
+	// harmless. A failed change leaves the connection as it was.
+	Request(ctx context.Context, request Request) (Connection, error)
+	// Close ends a connection; closing what is not there is no error.
+	Close(ctx context.Context, request Request) error
+	// Monitor returns why the connection needs another Request, or ctx's
+	// error.
+	Monitor(ctx context.Context, connection Connection) error
+}
+
+// ErrRefresh is Monitor's reason when the endpoint has news for a connection
+// that is in order.
+var ErrRefresh = errors.New("endpoint asks for a refresh")
+
+// Namespaces watches network namespaces. Manager.NamespaceGone is to be called
+// when one dies.
+type Namespaces interface {
+	// Watch fails when the namespace is gone. Each Watch needs an Unwatch.
+	Watch(id netns.ID, hint string) error
+	Unwatch(id netns.ID)
+	// Path leads to a watched namespace; empty when it is gone.
+	Path(id netns.ID) string
+}
+
+// Interfaces looks into network namespaces.
+type Interfaces interface {
+	// Interface returns the interface of that name, without Addresses and
+	// VIPs, or an error of kind NotFound.
+	Interface(netnsPath, name string) (Interface, error)
+}
+
+// Record is an attachment as it is stored.
+type Record struct {
+	Spec       Spec
+	Generation int64
+	Created    time.Time
+	// Removed: the attachment is being detached, its legs must be closed.
+	Removed bool `json:",omitempty"`
+	// Legs by endpoint.
+	Legs map[string]Connection `json:",omitempty"`
+}
+
+// Store keeps records over a restart.
+type Store interface {
+	Load() ([]Record, error)
+	Save(Record) error
+	Delete(name string) error
+}
