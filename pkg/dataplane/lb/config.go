@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lb
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Defaults of Config.
+const (
+	DefaultMaxStreams   = 64
+	DefaultMaxTargets   = 1024
+	DefaultMaxTableSize = 65537
+)
+
+// Config says where the load balancer works and how large it may become.
+type Config struct {
+	NetNS        string // path of the namespace, "" is the current one
+	Interface    string // external interface
+	MaxStreams   int    // streams are 0..MaxStreams-1
+	MaxTargets   int    // targets are 1..MaxTargets-1
+	MaxTableSize uint32 // slots of a Maglev table, a prime
+	VLAN         uint16 // of the external interface; 0: untagged
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxStreams == 0 {
+		c.MaxStreams = DefaultMaxStreams
+	}
+	if c.MaxTargets == 0 {
+		c.MaxTargets = DefaultMaxTargets
+	}
+	if c.MaxTableSize == 0 {
+		c.MaxTableSize = DefaultMaxTableSize
+	}
+	return c
+}
+
+// Validate returns every problem, joined.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	if c.Interface == "" {
+		errs = append(errs, errors.New("no external interface"))
+	}
+	if c.MaxStreams < 1 || c.MaxStreams > 1<<16 {
+		errs = append(errs, fmt.Errorf("MaxStreams %d: not in 1 to 65536", c.MaxStreams))
+	}
+	if c.MaxTargets < 2 || c.MaxTargets > 1<<16 {
+		errs = append(errs, fmt.Errorf("MaxTargets %d: not in 2 to 65536", c.MaxTargets))
+	}
+	if c.MaxTableSize > 1<<24 {
+		errs = append(errs, fmt.Errorf("MaxTableSize %d: more than %d", c.MaxTableSize, 1<<24))
+	}
+	if c.VLAN > 4094 {
+		errs = append(errs, fmt.Errorf("VLAN %d: not in 0 to 4094", c.VLAN))
+	}
+	return errors.Join(errs...)
+}

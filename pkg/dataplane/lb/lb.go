@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lb
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-project/weft/internal/classify"
+	"github.com/weft-project/weft/internal/netns"
+)
+
+// Rules is what the program decides by. An address is a VIP when VIPs contains
+// it; Gateways are where replies go, spread by flow.
+type Rules struct {
+	VIPs     []netip.Prefix
+	Flows    []classify.Rule
+	Gateways []netip.Addr
+}
+
+// LB is a running load balancer. All methods may be called concurrently.
+type LB struct {
+	cfg     Config
+	ifindex int
+
+	mu      sync.Mutex // guards everything below
+	objs    *bpfObjects
+	size    uint32 // of the blob of objs' programs
+	streams []byte // memory of lb_streams
+	targets []byte // memory of lb_targets
+	rings   map[uint32]*ring
+	links   []link.Link // of the external interface
+	legs    map[*leg]struct{}
+}
+
+// New loads the program and attaches it to the external interface. Without
+// rules it leaves every packet to the stack.
+func New(cfg Config) (_ *LB, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	l := &LB{cfg: cfg.withDefaults(), rings: make(map[uint32]*ring), legs: make(map[*leg]struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}()
+	dev, err := l.device()
+	if err != nil {
+		return nil, err
+	}
+	l.ifindex = dev.Index
+	if l.objs, err = load(l.cfg, l.ifindex, blobSizes[0], nil); err != nil {
+		return nil, err
+	}
+	l.size = blobSizes[0]
+	if l.streams, err = mapMemory(l.objs.LbStreams); err != nil {
+		return nil, err
+	}
+	if l.targets, err = mapMemory(l.objs.LbTargets); err != nil {
+		return nil, err
+	}
+	if err := l.SetRules(Rules{}); err != nil {
+		return nil, err
+	}
+	if err := l.attach(); err != nil {
+		return nil, fmt.Errorf("attach lb to %s: %w", l.cfg.Interface, err)
+	}
+	return l, nil
+}
+
+// device looks the external interface up in the namespace.
+func (l *LB) device() (dev *net.Interface, err error) {
+	err = netns.Do(l.cfg.NetNS, func() error {
+		dev, err = net.InterfaceByName(l.cfg.Interface)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find interface %s: %w", l.cfg.Interface, err)
+	}
+	return dev, nil
+}
+
+func (l *LB) attach() error {
+	return netns.Do(l.cfg.NetNS, func() error {
+		if err := l.attachProgram(l.objs.Lb, ebpf.AttachTCXIngress); err != nil {
+			return err
+		}
+		if l.cfg.VLAN == 0 {
+			return nil
+		}
+		return l.attachProgram(l.objs.LbEgress, ebpf.AttachTCXEgress)
+	})
+}
+
+func (l *LB) attachProgram(prog *ebpf.Program, where ebpf.AttachType) error {
+	lk, err := link.AttachTCX(link.TCXOptions{Interface: l.ifindex, Program: prog, Attach: where})
+	if err == nil {
+		l.links = append(l.links, lk)
+	}
+	return err
+}
+
+// Close detaches from all interfaces and releases everything.
+func (l *LB) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for leg := range l.legs {
+		errs = append(errs, leg.link.Close())
+	}
+	for _, lk := range l.links {
+		errs = append(errs, lk.Close())
+	}
+	for _, r := range l.rings {
+		errs = append(errs, r.close())
+	}
+	for _, mem := range [][]byte{l.streams, l.targets} {
+		if mem != nil {
+			errs = append(errs, unix.Munmap(mem))
+		}
+	}
+	if l.objs != nil {
+		errs = append(errs, l.objs.Close())
+	}
+	l.legs, l.links, l.rings, l.streams, l.targets, l.objs = nil, nil, nil, nil, nil, nil
+	return errors.Join(errs...)
+}
+
+var errClosed = errors.New("load balancer is closed")

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lb
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/weft-project/weft/internal/classify"
+	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/internal/packet"
+	"github.com/weft-project/weft/internal/testutil"
+)
+
+var (
+	extMAC    = packet.MAC{2, 0, 0, 0, 0, 1}
+	routerMAC = packet.MAC{2, 0, 0, 0, 0, 2}
+)
+
+// external makes a namespace with an external interface "ext" (its other end
+// is in a second namespace) and returns their paths.
+func external(t testing.TB) (ns, outside string) {
+	testutil.Require(t, "bpf", "netns")
+	ns, outside = testutil.NetNS(t), testutil.NetNS(t)
+	h := testutil.Handle(t, ns)
+	link, _, err := h.AddVeth(nl.Veth{
+		Name: "ext", MAC: net.HardwareAddr(extMAC[:]),
+		PeerName: "ext", PeerMAC: net.HardwareAddr(routerMAC[:]), PeerNetNS: outside, PeerUp: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.SetUp(link.Index); err != nil {
+		t.Fatal(err)
+	}
+	return ns, outside
+}
+
+func newLB(t testing.TB, cfg Config) *LB {
+	if cfg.NetNS == "" {
+		cfg.NetNS, _ = external(t)
+	}
+	cfg.Interface = "ext"
+	l, err := New(cfg)
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func TestForward(t *testing.T) {
+	l := newLB(t, Config{})
+	vip := netip.MustParsePrefix("20.0.0.1/32")
+	err := l.SetRules(Rules{
+		VIPs:  []netip.Prefix{vip},
+		Flows: []classify.Rule{{Name: "a", VIPs: []netip.Prefix{vip}, Stream: 3}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SetTable(3, []uint16{7}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SetTarget(7, Target{IfIndex: 1, MAC: net.HardwareAddr{2, 7, 7, 7, 7, 7}, LegMAC: net.HardwareAddr{2, 8, 8, 8, 8, 8}}); err != nil {
+		t.Fatal(err)
+	}
+	ip := packet.IP{Src: netip.MustParseAddr("10.0.0.1"), Dst: vip.Addr()}
+	v, out, err := l.TestRun(ip.Packet(packet.Ethernet{Dst: extMAC, Src: routerMAC}, packet.TCP, ip.TCP(1000, 80, 2, nil)))
+	t.Log(v, err)
+	t.Logf("% x", out)
+	if v.Reason != Forwarded {
+		t.Fatal(v.Reason)
+	}
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lb
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weft-project/weft/internal/netns"
+)
+
+// Verdict is what the program decided, and by what.
+type Verdict struct {
+	Reason Reason
+	Stream uint32 // when a rule matched
+	Target uint16 // when the stream had a target
+}
+
+// skb is struct __sk_buff, the context of a test run.
+type skb struct {
+	Len, PktType, Mark, QueueMapping, Protocol uint32
+	VLANPresent, VLANTCI, VLANProto, Priority  uint32
+	IngressIfindex, Ifindex, TCIndex           uint32
+	CB                                         [5]uint32
+	_                                          [31]uint32
+}
+
+// frameSpace is how much a program may lengthen a frame.
+const frameSpace = 64
+
+// TestRun passes a frame through the live program as if it had come in on the
+// external interface and returns the verdict and the frame as it would leave.
+// Nothing is sent, but the packet counts.
+func (l *LB) TestRun(frame []byte) (Verdict, []byte, error) {
+	return l.testRun(frame, func(o *bpfObjects) *ebpf.Program { return o.Lb })
+}
+
+// TestRunReply is TestRun for a frame that comes in from a leg.
+func (l *LB) TestRunReply(frame []byte) (Verdict, []byte, error) {
+	return l.testRun(frame, func(o *bpfObjects) *ebpf.Program { return o.LbReply })
+}
+
+func (l *LB) testRun(frame []byte, prog func(*bpfObjects) *ebpf.Program) (Verdict, []byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.objs == nil {
+		return Verdict{}, nil, errClosed
+	}
+	var after skb
+	opts := ebpf.RunOptions{
+		Data:       frame,
+		DataOut:    make([]byte, len(frame)+frameSpace),
+		Context:    skb{Ifindex: uint32(l.ifindex)},
+		ContextOut: &after,
+	}
+	err := netns.Do(l.cfg.NetNS, func() error {
+		_, err := prog(l.objs).Run(&opts)
+		return err
+	})
+	if err != nil {
+		return Verdict{}, nil, fmt.Errorf("test run: %w", err)
+	}
+	v := Verdict{Reason: Reason(after.CB[0]), Stream: after.CB[1], Target: uint16(after.CB[2])}
+	return v, opts.DataOut, nil
+}
