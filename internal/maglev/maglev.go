@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // DefaultSize is the table size used where none is configured: the largest
@@ -55,15 +56,7 @@ func Build(size uint32, names []string) ([]uint16, error) {
 	for i, name := range names {
 		backends[i] = newBackend(name, uint16(i+1), size) //nolint:gosec // bounded by MaxBackends
 	}
-	slices.SortFunc(backends, func(a, b backend) int {
-		switch {
-		case a.name < b.name:
-			return -1
-		case a.name > b.name:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(backends, func(a, b backend) int { return strings.Compare(a.name, b.name) })
 	for i := 1; i < len(backends); i++ {
 		if backends[i].name == backends[i-1].name {
 			return nil, fmt.Errorf("%w: %q", ErrDuplicate, backends[i].name)

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package balancer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/weft-project/weft/pkg/dataplane/lb"
+)
+
+// ErrTooManyStreams: the data plane has no stream number left.
+var ErrTooManyStreams = errors.New("the replica has no room for another stream")
+
+// watcher is told of streams whose VIPs have changed.
+type watcher struct{ fn func(streams []string) }
+
+// Watch has fn called after every SetConfig that gave streams other VIPs, or
+// added or removed streams, with their names, until stop is called.
+func (b *Balancer) Watch(fn func(streams []string)) (stop func()) {
+	w := &watcher{fn}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.watchers[w] = struct{}{}
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.watchers, w)
+	}
+}
+
+// SetConfig puts a configuration in force. What is the same as before is not
+// touched: rules that did not change are not written again, and streams keep
+// their tables. On an error the configuration before stays in force.
+//
+// New streams get their tables before the rules that lead to them, and streams
+// that are no more lose theirs after.
+func (b *Balancer) SetConfig(ctx context.Context, config Config) error {
+	if err := config.Validate(); err != nil {
+		return err
+	}
+	b.configMu.Lock()
+	defer b.configMu.Unlock()
+	before := b.config.Load()
+	added, err := b.addStreams(&config)
+	if err != nil {
+		return err
+	}
+	err = b.await(ctx, added)
+	if err == nil {
+		err = b.setRules(before, &config)
+	}
+	if err != nil {
+		for _, a := range added {
+			b.removeStream(a.stream.name)
+		}
+		return err
+	}
+	for _, s := range before.Streams {
+		if len(config.Undefined([]string{s.Name})) > 0 {
+			b.removeStream(s.Name)
+		}
+	}
+	b.changeStreams(&config)
+	b.config.Store(&config)
+	b.tell(changedStreams(before, &config))
+	return nil
+}
+
+// addStreams gives numbers to the streams that are new. All or none get one.
+func (b *Balancer) addStreams(config *Config) ([]await, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, ErrClosed
+	}
+	var added []*stream
+	for _, c := range config.Streams {
+		if b.streams[c.Name] != nil {
+			continue
+		}
+		id, ok := b.streamID.take()
+		if !ok {
+			for _, s := range added {
+				b.streamID.free(int(s.id))
+			}
+			return nil, fmt.Errorf("stream %q: %w", c.Name, ErrTooManyStreams)
+		}
+		s := &stream{name: c.Name, id: uint32(id)} //nolint:gosec // bounded by Limits.Streams
+		b.shape(s, c)
+		added = append(added, s)
+	}
+	states := make([]await, 0, len(added))
+	for _, s := range added {
+		b.streams[s.name] = s
+		states = append(states, b.touch(s, false))
+	}
+	b.notify()
+	return states, nil
+}
+
+func (b *Balancer) shape(s *stream, c Stream) {
+	if s.size = c.TableSize; s.size == 0 {
+		s.size = b.limits.TableSize
+	}
+	if s.maxTargets = c.MaxTargets; s.maxTargets == 0 {
+		s.maxTargets = DefaultMaxTargets
+	}
+}
+
+// changeStreams gives the streams the shape the configuration wants.
+func (b *Balancer) changeStreams(config *Config) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range config.Streams {
+		s := b.streams[c.Name]
+		size := s.size
+		if b.shape(s, c); s.size != size {
+			b.touch(s, false)
+		}
+	}
+	b.notify()
+}
+
+// removeStream has a stream's table cleared and then its number freed. Targets
+// go on wanting it.
+func (b *Balancer) removeStream(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.streams[name]
+	delete(b.streams, name)
+	s.removed = true
+	b.leaving = append(b.leaving, s)
+	b.touch(s, false)
+	b.notify()
+}
+
+// setRules compiles and publishes the rules unless they are in force already.
+// A stream that both configurations have kept its number, so that the rules
+// are the same when what they are made of is.
+func (b *Balancer) setRules(before, config *Config) error {
+	if reflect.DeepEqual(before.VIPs, config.VIPs) && reflect.DeepEqual(before.Gateways, config.Gateways) &&
+		reflect.DeepEqual(before.Flows, config.Flows) {
+		return nil
+	}
+	rules := lb.Rules{VIPs: config.VIPs, Gateways: config.Gateways}
+	b.mu.Lock()
+	for _, f := range config.Flows {
+		rule := f.Rule
+		rule.Stream = b.streams[f.Stream].id
+		rules.Flows = append(rules.Flows, rule)
+	}
+	b.mu.Unlock()
+	if err := b.dp.SetRules(rules); err != nil {
+		return fmt.Errorf("write rules: %w", err)
+	}
+	return nil
+}
+
+// changedStreams names the streams that came, went, or have other VIPs.
+func changedStreams(before, after *Config) []string {
+	var changed []string
+	for _, s := range before.Streams {
+		if len(after.Undefined([]string{s.Name})) > 0 {
+			changed = append(changed, s.Name)
+		}
+	}
+	for _, s := range after.Streams {
+		if len(before.Undefined([]string{s.Name})) > 0 ||
+			!slices.Equal(before.StreamVIPs(s.Name), after.StreamVIPs(s.Name)) {
+			changed = append(changed, s.Name)
+		}
+	}
+	return changed
+}
+
+func (b *Balancer) tell(streams []string) {
+	if len(streams) == 0 {
+		return
+	}
+	b.mu.Lock()
+	watchers := make([]*watcher, 0, len(b.watchers))
+	for w := range b.watchers {
+		watchers = append(watchers, w)
+	}
+	b.mu.Unlock()
+	for _, w := range watchers {
+		w.fn(streams)
+	}
+}

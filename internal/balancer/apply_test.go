@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package balancer
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func (f *fixture) config(config Config) {
+	f.t.Helper()
+	if err := f.SetConfig(f.t.Context(), config); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func TestConfigTouchesOnlyWhatChanged(t *testing.T) {
+	f := start(t)
+	config := Config{
+		VIPs:    []netip.Prefix{prefix("20.0.0.1/32")},
+		Streams: []Stream{{Name: "web"}},
+		Flows:   []Flow{flow("http", "web", "20.0.0.1/32")},
+	}
+	f.config(config)
+	f.join(1, "web")
+	f.wantTable("web", 1)
+	rules, writes := f.plane.setRules, f.plane.writes[0]
+
+	f.config(config)
+	if f.plane.setRules != rules {
+		t.Error("the same configuration wrote the rules again")
+	}
+
+	more := config
+	more.Streams = []Stream{{Name: "sip"}, {Name: "web", MaxTargets: 3}}
+	f.config(more)
+	if f.plane.setRules != rules {
+		t.Error("a stream without flow wrote the rules again")
+	}
+
+	more.Flows = []Flow{flow("sip", "sip", "2000::1/128"), config.Flows[0]}
+	f.config(more)
+	if f.plane.setRules != rules+1 || f.plane.writes[0] != writes {
+		t.Errorf("a flow wrote the rules %d times and %d tables", f.plane.setRules-rules, f.plane.writes[0]-writes)
+	}
+	ids := map[string]uint32{}
+	for _, rule := range f.plane.rules.Flows {
+		ids[rule.Name] = rule.Stream
+	}
+	if s := f.Snapshot(); ids["http"] != s.Stream("web").ID || ids["sip"] != s.Stream("sip").ID || ids["http"] == ids["sip"] {
+		t.Errorf("flows lead to %v", ids)
+	}
+
+	// Only another size costs a stream its table.
+	more.Streams = []Stream{{Name: "sip"}, {Name: "web", TableSize: 257}}
+	f.config(more)
+	f.wait(func(s Snapshot) bool { return !s.Stream("web").Pending })
+	if got := len(f.plane.tables[0]); got != 257 {
+		t.Errorf("table has %d slots", got)
+	}
+}
+
+func TestStreamGoesAndComesBack(t *testing.T) {
+	f := start(t, Stream{Name: "web"}, Stream{Name: "sip"})
+	var told [][]string
+	stop := f.Watch(func(streams []string) { told = append(told, streams) })
+	f.join(1, "web", "sip")
+	f.wantTable("web", 1)
+	f.config(Config{Streams: []Stream{{Name: "sip"}}})
+	f.wantTable("sip", 1)
+	f.wait(func(s Snapshot) bool { return slices.Equal(s.Target("target-1").InTable, []string{"sip"}) })
+	f.register(wish(1, "web", "sip")) // a refresh meanwhile is no error
+	f.config(Config{Streams: []Stream{{Name: "web"}, {Name: "sip"}}})
+	f.wantTable("web", 1)
+	stop()
+	f.config(Config{})
+	f.wait(func(s Snapshot) bool { return len(s.Target("target-1").InTable) == 0 })
+	if len(told) != 2 || !slices.Equal(told[0], []string{"web"}) || !slices.Equal(told[1], []string{"web"}) {
+		t.Errorf("told of %v", told)
+	}
+	if len(f.plane.tables) != 0 {
+		t.Errorf("%d tables are left", len(f.plane.tables))
+	}
+}
+
+func TestWatchVIPs(t *testing.T) {
+	f := start(t, Stream{Name: "web"}, Stream{Name: "sip"})
+	var told []string
+	t.Cleanup(f.Watch(func(streams []string) { told = streams }))
+	config := Config{Streams: []Stream{{Name: "web"}, {Name: "sip"}}, Flows: []Flow{flow("http", "web", "20.0.0.1/32")}}
+	f.config(config)
+	if !slices.Equal(told, []string{"web"}) {
+		t.Errorf("told of %v", told)
+	}
+	told = nil
+	config.Flows = []Flow{flow("http", "web", "20.0.0.1/32")}
+	config.Flows[0].Rule.Priority = 7
+	f.config(config)
+	if told != nil {
+		t.Errorf("another priority told of %v", told)
+	}
+}
+
+func TestBadConfigKeepsTheLast(t *testing.T) {
+	f := start(t, Stream{Name: "web"})
+	f.join(1, "web")
+	f.wantTable("web", 1)
+	before := f.Config()
+	err := f.SetConfig(t.Context(), Config{
+		Streams: []Stream{{Name: "a", TableSize: 100}, {Name: "a", MaxTargets: -1}, {}},
+		Flows:   []Flow{flow("x", "b"), flow("x", "a"), flow("", "a")},
+		VIPs:    []netip.Prefix{prefix("20.0.0.1/24"), {}},
+	})
+	for _, part := range []string{
+		`table size 100`, `"a" is taken by another stream`, `max-targets -1`, `streams[2].name`,
+		`flow "x": unknown stream "b"`, `"x" is taken by another flow`, `flows[2].name`, `vips[0]`, `vips[1]`,
+	} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("error does not say %q: %v", part, err)
+		}
+	}
+	five := Config{Streams: []Stream{{Name: "web"}, {Name: "b"}, {Name: "c"}, {Name: "d"}, {Name: "e"}}}
+	if err := f.SetConfig(t.Context(), five); !errors.Is(err, ErrTooManyStreams) {
+		t.Errorf("a fifth stream: %v", err)
+	}
+	f.plane.set(func() { f.plane.fail["SetRules"] = errInjected })
+	bad := Config{Streams: []Stream{{Name: "new"}}, Flows: []Flow{flow("x", "new", "20.0.0.1/32")}}
+	if err := f.SetConfig(t.Context(), bad); !errors.Is(err, errInjected) {
+		t.Errorf("rules that cannot be written: %v", err)
+	}
+	if f.Config() != before || f.Snapshot().Stream("new").Name != "" {
+		t.Error("a bad configuration is in force")
+	}
+	f.wantTable("web", 1)
+	f.plane.set(func() { f.plane.fail["SetRules"] = nil })
+	four := Config{Streams: five.Streams[:4]}
+	f.wait(func(Snapshot) bool { return f.SetConfig(t.Context(), four) == nil })
+}
+
+func TestStreamVIPs(t *testing.T) {
+	c := Config{Flows: []Flow{
+		flow("a", "web", "20.0.0.2/32", "2000::1/128"), flow("b", "web", "20.0.0.1/32", "20.0.0.2/32"), flow("c", "sip", "20.0.0.3/32"),
+	}}
+	want := []netip.Prefix{prefix("20.0.0.1/32"), prefix("20.0.0.2/32"), prefix("2000::1/128")}
+	if got := c.StreamVIPs("web", "none"); !slices.Equal(got, want) {
+		t.Errorf("VIPs %v, want %v", got, want)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	f := start(t, Stream{Name: "web"})
+	f.join(1, "web")
+	f.join(2, "web")
+	f.wantTable("web", 1, 2)
+	f.register(wish(3, "web"))
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(f.Balancer)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			got[family.GetName()+" "+m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	for name, want := range map[string]float64{
+		"weft_lb_stream_targets web":            2,
+		"weft_lb_stream_targets_registered web": 3,
+		"weft_lb_stream_table_failed web":       0,
+		"weft_lb_target_packets_total target-2": 2,
+		"weft_lb_target_bytes_total target-2":   200,
+	} {
+		if v, ok := got[name]; !ok || v != want {
+			t.Errorf("%s = %v, want %v", name, v, want)
+		}
+	}
+}

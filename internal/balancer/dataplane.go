@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package balancer
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/pkg/dataplane/lb"
+)
+
+// Tables is where the balancer writes what packets are matched against.
+// Streams are numbers from 0 up, targets numbers from 1 up. Each call takes
+// effect as a whole or not at all.
+type Tables interface {
+	SetRules(lb.Rules) error
+	SetTable(stream uint32, slots []uint16) error
+	ClearTable(stream uint32) error
+}
+
+// Targets is where the balancer writes where targets are.
+type Targets interface {
+	SetTarget(id uint16, target lb.Target) error
+	DeleteTarget(id uint16) error
+	// AttachLeg puts the reply program on a link until it is closed. It is
+	// called for several links at once.
+	AttachLeg(ifindex int) (io.Closer, error)
+}
+
+// Statistics is where the balancer reads what happened to packets.
+type Statistics interface {
+	Counters() (map[lb.Reason]uint64, error)
+	TargetCounters(id uint16) (packets, bytes uint64, err error)
+}
+
+// DataPlane is everything the balancer needs of one; *lb.LB is one.
+type DataPlane interface {
+	Tables
+	Targets
+	Statistics
+}
+
+// Links is the balancer's view of the links in its namespace.
+type Links interface {
+	// Watch reports the links that are there, then every change, until ctx
+	// ends. Calls of fn never overlap.
+	Watch(ctx context.Context, fn func(nl.LinkEvent)) error
+	// SetUp sets a link up. It is called for several links at once.
+	SetUp(index int) error
+}
+
+// NamespaceLinks returns the links of the namespace at path; "" is the current
+// one.
+func NamespaceLinks(path string) Links { return namespaceLinks(path) }
+
+type namespaceLinks string
+
+func (n namespaceLinks) Watch(ctx context.Context, fn func(nl.LinkEvent)) error {
+	return nl.WatchLinks(ctx, string(n), fn)
+}
+
+func (n namespaceLinks) SetUp(index int) error {
+	handle, err := nl.Open(string(n))
+	if err != nil {
+		return fmt.Errorf("set link %d up: %w", index, err)
+	}
+	defer handle.Close()
+	return handle.SetUp(index)
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package balancer is the engine of one load-balancer replica. It knows the
+// configuration (VIPs, flows, streams, gateways), the targets that have joined
+// streams and the links of its network namespace, and keeps the data plane's
+// rules and Maglev tables in step with them.
+//
+// # Targets and legs
+//
+// A target is known by its stable name, which alone decides its slots. It has a
+// leg for every connection that registered it, normally one; when a target
+// comes back by a new connection before its old one has ended, it has two, and
+// the newest that works carries the traffic.
+//
+// The life of a leg is its carrier. When the link of a registered leg appears,
+// the balancer attaches the reply program and sets the link up; once both ends
+// are up the target enters the tables of its streams. When carrier or link are
+// lost the target leaves them at once: first the tables without it are built
+// and flipped, then the target is dropped. A packet therefore never meets a
+// slot whose target is unknown.
+//
+// # Order of work
+//
+// One goroutine, the settler, writes tables and targets. Whoever changes state
+// marks the affected streams dirty under the lock and wakes it. Changes that
+// arrive while it builds a table share the next one, so that many joins cost
+// few tables and no join waits for a timer; streams that lost a target come
+// before streams that gained one. A table that cannot be written is tried
+// again with growing pauses while the old one stays in force.
+package balancer

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package balancer
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/weft-project/weft/internal/nl"
+)
+
+// A failed step is repeated after firstPause, then after twice as long each
+// time, up to lastPause.
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 5 * time.Second
+)
+
+func pause(failures int) time.Duration {
+	return min(lastPause, firstPause<<min(failures, 10))
+}
+
+// leg is the interface of one connection in the replica's namespace.
+type leg struct {
+	target      *target
+	connection  string
+	iface       string
+	mac, legMAC net.HardwareAddr
+
+	index    int       // of the link that is there, 0 = none
+	program  io.Closer // the reply program on it, nil = not attached
+	busy     bool      // a goroutine is bringing it up
+	up       bool      // program attached and carrier: packets may be sent
+	failures int
+	err      error // of the last attempt to bring it up
+}
+
+// linkEvent follows a link of the namespace.
+func (b *Balancer) linkEvent(event nl.LinkEvent) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return
+	}
+	link := event.Link
+	for name, old := range b.present {
+		if old.Index == link.Index && (name != link.Name || event.Gone) { // renamed or gone
+			delete(b.present, name)
+			b.followName(name)
+		}
+	}
+	if !event.Gone {
+		b.present[link.Name] = link
+		b.followName(link.Name)
+	}
+}
+
+func (b *Balancer) followName(name string) {
+	if l := b.legs[name]; l != nil {
+		b.follow(l)
+	}
+}
+
+// follow brings a leg in step with its link. The caller holds the lock.
+func (b *Balancer) follow(l *leg) {
+	link := b.present[l.iface] // zero when there is none
+	if link.Index != l.index {
+		b.detach(l)
+		l.index, l.failures, l.err = link.Index, 0, nil
+	}
+	if up := l.program != nil && link.Up && link.Carrier; up != l.up {
+		l.up = up
+		b.touchAll(l.target, !up)
+		b.rouse()
+		b.notify()
+	}
+	if l.index != 0 && l.program == nil && !l.busy {
+		l.busy = true
+		index := l.index
+		b.work.Go(func() { b.bringUp(l, index) })
+	}
+}
+
+// detach closes the leg's program, aside because that waits for the kernel. The
+// caller holds the lock.
+func (b *Balancer) detach(l *leg) {
+	if program := l.program; program != nil {
+		l.program = nil
+		b.work.Go(func() { b.closeProgram(l.iface, program) })
+	}
+}
+
+func (b *Balancer) closeProgram(iface string, program io.Closer) {
+	if err := program.Close(); err != nil {
+		b.log.Warn("detach reply program", "iface", iface, "err", err)
+	}
+}
+
+// bringUp attaches the reply program to a leg's link and sets the link up,
+// which gives it carrier and the target its slots.
+func (b *Balancer) bringUp(l *leg, index int) {
+	select {
+	case b.slots <- struct{}{}:
+	case <-b.ctx.Done():
+		return
+	}
+	program, err := b.dp.AttachLeg(index)
+	if err != nil {
+		err = fmt.Errorf("attach reply program to %s: %w", l.iface, err)
+	} else if err = b.links.SetUp(index); err != nil {
+		program.Close()
+		program = nil
+	}
+	<-b.slots
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.legs[l.iface] != l || l.index != index { // overtaken by events
+		l.busy = false
+		if program != nil {
+			b.work.Go(func() { b.closeProgram(l.iface, program) })
+		}
+		b.followName(l.iface)
+		return
+	}
+	if l.err = err; err == nil {
+		l.busy, l.failures, l.program = false, 0, program
+		b.follow(l)
+		b.notify()
+		return
+	}
+	b.log.Warn("leg is not up", "iface", l.iface, "target", l.target.name, "err", err)
+	b.notify()
+	b.work.Go(func() { b.retry(l, pause(l.failures)) })
+	l.failures++
+}
+
+// retry follows a busy leg again after a pause.
+func (b *Balancer) retry(l *leg, after time.Duration) {
+	timer := time.NewTimer(after)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-b.ctx.Done():
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l.busy = false
+	if !b.closed && b.legs[l.iface] == l {
+		b.follow(l)
+	}
+}
