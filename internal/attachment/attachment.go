@@ -160,6 +160,7 @@ const (
 type Stream struct {
 	Name  string
 	State StreamState
+	Since time.Time
 	// Kind and Message tell why a stream is refused.
 	Kind    Kind
 	Message string

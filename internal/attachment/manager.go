@@ -83,6 +83,7 @@ type entry struct {
 	iface      *Interface
 	observed   int64
 	conditions []Condition
+	streams    []Stream
 	// changed is closed and replaced at every change.
 	changed chan struct{}
 	// finished is closed when the attachment is no more.

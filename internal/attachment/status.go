@@ -23,6 +23,7 @@ func (m *Manager) publish(e *entry) {
 	if tried {
 		e.observed = e.generation
 	}
+	e.setStreams()
 	e.setConditions(m.accepted(e), e.programmed(), m.ready(e))
 	close(e.changed)
 	e.changed = make(chan struct{})
@@ -153,7 +154,7 @@ func (m *Manager) attachment(e *entry) Attachment {
 		Conditions:         slices.Clone(e.conditions),
 		Target:             e.target,
 		LastError:          m.lastError(e),
-		Streams:            e.streams(),
+		Streams:            slices.Clone(e.streams),
 	}
 	if !e.gone {
 		status.NetNSPath = m.Namespaces.Path(e.spec.NetNS)
@@ -202,24 +203,35 @@ func unique(prefixes []netip.Prefix) []netip.Prefix {
 	return slices.Compact(prefixes)
 }
 
-// streams tells of each wanted stream: joined when one leg has it and none
+// setStreams tells of each wanted stream: joined when one leg has it and none
 // refuses it.
-func (e *entry) streams() []Stream {
+func (e *entry) setStreams() {
+	now := time.Now()
 	var streams []Stream
 	for _, name := range e.spec.Streams {
-		stream := Stream{Name: name, State: StreamPending}
-		for _, l := range e.sortedLegs() {
-			if err, ok := l.refusals[name]; ok {
-				stream.State, stream.Kind, stream.Message = StreamRefused, KindOf(err), err.Error()
-				break
-			}
-			if l.standing && slices.Contains(l.joined, name) {
-				stream.State = StreamJoined
+		stream := e.stream(name)
+		stream.Since = now
+		for _, old := range e.streams {
+			if old.Name == name && old.State == stream.State {
+				stream.Since = old.Since
 			}
 		}
 		streams = append(streams, stream)
 	}
-	return streams
+	e.streams = streams
+}
+
+func (e *entry) stream(name string) Stream {
+	stream := Stream{Name: name, State: StreamPending}
+	for _, l := range e.sortedLegs() {
+		if err, ok := l.refusals[name]; ok {
+			return Stream{Name: name, State: StreamRefused, Kind: KindOf(err), Message: err.Error()}
+		}
+		if l.standing && slices.Contains(l.joined, name) {
+			stream.State = StreamJoined
+		}
+	}
+	return stream
 }
 
 // await waits until that generation is ready. A refusal ends the wait at once.

@@ -550,7 +550,9 @@ type StreamStatus struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	State StreamStatus_State     `protobuf:"varint,2,opt,name=state,proto3,enum=weft.agent.v1.StreamStatus_State" json:"state,omitempty"`
 	// Why it is refused.
-	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// Since when it is in this state.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -604,6 +606,13 @@ func (x *StreamStatus) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *StreamStatus) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
 }
 
 // Condition follows the conventions of Kubernetes' conditions.
@@ -1538,11 +1547,12 @@ const file_pkg_api_agent_v1_agent_proto_rawDesc = "" +
 	"\x06target\x18\x06 \x01(\tR\x06target\x12\x14\n" +
 	"\x05netns\x18\a \x01(\tR\x05netns\x12\x19\n" +
 	"\bnetns_id\x18\b \x01(\tR\anetnsId\x125\n" +
-	"\astreams\x18\t \x03(\v2\x1b.weft.agent.v1.StreamStatusR\astreams\"\xbb\x01\n" +
+	"\astreams\x18\t \x03(\v2\x1b.weft.agent.v1.StreamStatusR\astreams\"\xed\x01\n" +
 	"\fStreamStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x127\n" +
 	"\x05state\x18\x02 \x01(\x0e2!.weft.agent.v1.StreamStatus.StateR\x05state\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"D\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"D\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPENDING\x10\x01\x12\n" +
@@ -1691,37 +1701,38 @@ var file_pkg_api_agent_v1_agent_proto_depIdxs = []int32{
 	10, // 6: weft.agent.v1.AttachmentStatus.legs:type_name -> weft.agent.v1.Leg
 	7,  // 7: weft.agent.v1.AttachmentStatus.streams:type_name -> weft.agent.v1.StreamStatus
 	0,  // 8: weft.agent.v1.StreamStatus.state:type_name -> weft.agent.v1.StreamStatus.State
-	1,  // 9: weft.agent.v1.Condition.status:type_name -> weft.agent.v1.Condition.Status
-	25, // 10: weft.agent.v1.Condition.last_transition:type_name -> google.protobuf.Timestamp
-	2,  // 11: weft.agent.v1.Leg.state:type_name -> weft.agent.v1.Leg.State
-	25, // 12: weft.agent.v1.Leg.since:type_name -> google.protobuf.Timestamp
-	25, // 13: weft.agent.v1.Leg.retry_at:type_name -> google.protobuf.Timestamp
-	4,  // 14: weft.agent.v1.AttachRequest.spec:type_name -> weft.agent.v1.AttachmentSpec
-	26, // 15: weft.agent.v1.AttachRequest.wait_timeout:type_name -> google.protobuf.Duration
-	5,  // 16: weft.agent.v1.AttachResponse.attachment:type_name -> weft.agent.v1.Attachment
-	14, // 17: weft.agent.v1.UpdateRequest.streams:type_name -> weft.agent.v1.Streams
-	15, // 18: weft.agent.v1.UpdateRequest.labels:type_name -> weft.agent.v1.Labels
-	26, // 19: weft.agent.v1.UpdateRequest.wait_timeout:type_name -> google.protobuf.Duration
-	24, // 20: weft.agent.v1.Labels.labels:type_name -> weft.agent.v1.Labels.LabelsEntry
-	5,  // 21: weft.agent.v1.UpdateResponse.attachment:type_name -> weft.agent.v1.Attachment
-	5,  // 22: weft.agent.v1.ListResponse.attachments:type_name -> weft.agent.v1.Attachment
-	3,  // 23: weft.agent.v1.WatchResponse.kind:type_name -> weft.agent.v1.WatchResponse.Kind
-	5,  // 24: weft.agent.v1.WatchResponse.attachments:type_name -> weft.agent.v1.Attachment
-	11, // 25: weft.agent.v1.Agent.Attach:input_type -> weft.agent.v1.AttachRequest
-	13, // 26: weft.agent.v1.Agent.Update:input_type -> weft.agent.v1.UpdateRequest
-	17, // 27: weft.agent.v1.Agent.Detach:input_type -> weft.agent.v1.DetachRequest
-	19, // 28: weft.agent.v1.Agent.List:input_type -> weft.agent.v1.ListRequest
-	21, // 29: weft.agent.v1.Agent.Watch:input_type -> weft.agent.v1.WatchRequest
-	12, // 30: weft.agent.v1.Agent.Attach:output_type -> weft.agent.v1.AttachResponse
-	16, // 31: weft.agent.v1.Agent.Update:output_type -> weft.agent.v1.UpdateResponse
-	18, // 32: weft.agent.v1.Agent.Detach:output_type -> weft.agent.v1.DetachResponse
-	20, // 33: weft.agent.v1.Agent.List:output_type -> weft.agent.v1.ListResponse
-	22, // 34: weft.agent.v1.Agent.Watch:output_type -> weft.agent.v1.WatchResponse
-	30, // [30:35] is the sub-list for method output_type
-	25, // [25:30] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	25, // 9: weft.agent.v1.StreamStatus.since:type_name -> google.protobuf.Timestamp
+	1,  // 10: weft.agent.v1.Condition.status:type_name -> weft.agent.v1.Condition.Status
+	25, // 11: weft.agent.v1.Condition.last_transition:type_name -> google.protobuf.Timestamp
+	2,  // 12: weft.agent.v1.Leg.state:type_name -> weft.agent.v1.Leg.State
+	25, // 13: weft.agent.v1.Leg.since:type_name -> google.protobuf.Timestamp
+	25, // 14: weft.agent.v1.Leg.retry_at:type_name -> google.protobuf.Timestamp
+	4,  // 15: weft.agent.v1.AttachRequest.spec:type_name -> weft.agent.v1.AttachmentSpec
+	26, // 16: weft.agent.v1.AttachRequest.wait_timeout:type_name -> google.protobuf.Duration
+	5,  // 17: weft.agent.v1.AttachResponse.attachment:type_name -> weft.agent.v1.Attachment
+	14, // 18: weft.agent.v1.UpdateRequest.streams:type_name -> weft.agent.v1.Streams
+	15, // 19: weft.agent.v1.UpdateRequest.labels:type_name -> weft.agent.v1.Labels
+	26, // 20: weft.agent.v1.UpdateRequest.wait_timeout:type_name -> google.protobuf.Duration
+	24, // 21: weft.agent.v1.Labels.labels:type_name -> weft.agent.v1.Labels.LabelsEntry
+	5,  // 22: weft.agent.v1.UpdateResponse.attachment:type_name -> weft.agent.v1.Attachment
+	5,  // 23: weft.agent.v1.ListResponse.attachments:type_name -> weft.agent.v1.Attachment
+	3,  // 24: weft.agent.v1.WatchResponse.kind:type_name -> weft.agent.v1.WatchResponse.Kind
+	5,  // 25: weft.agent.v1.WatchResponse.attachments:type_name -> weft.agent.v1.Attachment
+	11, // 26: weft.agent.v1.Agent.Attach:input_type -> weft.agent.v1.AttachRequest
+	13, // 27: weft.agent.v1.Agent.Update:input_type -> weft.agent.v1.UpdateRequest
+	17, // 28: weft.agent.v1.Agent.Detach:input_type -> weft.agent.v1.DetachRequest
+	19, // 29: weft.agent.v1.Agent.List:input_type -> weft.agent.v1.ListRequest
+	21, // 30: weft.agent.v1.Agent.Watch:input_type -> weft.agent.v1.WatchRequest
+	12, // 31: weft.agent.v1.Agent.Attach:output_type -> weft.agent.v1.AttachResponse
+	16, // 32: weft.agent.v1.Agent.Update:output_type -> weft.agent.v1.UpdateResponse
+	18, // 33: weft.agent.v1.Agent.Detach:output_type -> weft.agent.v1.DetachResponse
+	20, // 34: weft.agent.v1.Agent.List:output_type -> weft.agent.v1.ListResponse
+	22, // 35: weft.agent.v1.Agent.Watch:output_type -> weft.agent.v1.WatchResponse
+	31, // [31:36] is the sub-list for method output_type
+	26, // [26:31] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_pkg_api_agent_v1_agent_proto_init() }
