@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package xconnect
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weft-project/weft/internal/nl"
+)
+
+// MaxLegs is how many legs a client port can have.
+const MaxLegs = len(xconnectPort{}.Legs)
+
+const programName = "xconnect"
+
+// ErrTooManyLegs says that a leg set is larger than MaxLegs.
+var ErrTooManyLegs = errors.New("too many legs")
+
+// DefaultGateway is the gateway's MAC address on every workload interface.
+var DefaultGateway = net.HardwareAddr{0x02, 0x57, 0x45, 0x46, 0x54, 0x01}
+
+// Config configures a cross-connect.
+type Config struct {
+	// NetNS is the namespace of the outer ends; empty is the present one.
+	NetNS string
+	// Gateway is the gateway's MAC; nil is DefaultGateway.
+	Gateway net.HardwareAddr
+	// PinDir is a directory under a mounted bpffs. Ports keep forwarding
+	// while no process holds them, and the next Open with the same directory
+	// takes them over, with its own program. Empty: nothing is pinned.
+	PinDir string
+}
+
+// Leg is one way out of a client port.
+type Leg struct {
+	IfIndex int              // outer end of the endpoint port
+	MAC     net.HardwareAddr // of its inner end
+	Local   bool             // preferred to legs that are not
+}
+
+// XConnect is the loaded program and its maps. Its methods may be called
+// concurrently.
+type XConnect struct {
+	pinDir  string
+	block   uint32 // the ingress block of all ports
+	objects xconnectObjects
+
+	mu         sync.Mutex // guards what follows, and the order of writes
+	netlink    *nl.Handle
+	attached   map[int]bool
+	generation uint32
+}
+
+// Open loads the program.
+func Open(cfg Config) (*XConnect, error) {
+	spec, err := loadXconnect()
+	if err != nil {
+		return nil, fmt.Errorf("load xconnect: %w", err)
+	}
+	if cfg.Gateway == nil {
+		cfg.Gateway = DefaultGateway
+	}
+	if len(cfg.Gateway) != 6 {
+		return nil, fmt.Errorf("gateway MAC %s: not 6 bytes", cfg.Gateway)
+	}
+	if err := spec.Variables["gateway_mac"].Set([6]byte(cfg.Gateway)); err != nil {
+		return nil, fmt.Errorf("set gateway MAC: %w", err)
+	}
+	// A program of an earlier process may have written any generation.
+	x := &XConnect{
+		pinDir: cfg.PinDir, block: blockOf(cfg.PinDir), attached: map[int]bool{}, generation: rand.Uint32(),
+	}
+	options := &ebpf.CollectionOptions{}
+	if x.pinDir != "" {
+		if err := os.MkdirAll(x.pinDir, 0o700); err != nil {
+			return nil, fmt.Errorf("make pin directory: %w", err)
+		}
+		options.Maps.PinPath = x.pinDir
+		spec.Maps["xc_ports"].Pinning = ebpf.PinByName
+		spec.Maps["xc_counters"].Pinning = ebpf.PinByName
+	}
+	if x.netlink, err = nl.Open(cfg.NetNS); err != nil {
+		return nil, fmt.Errorf("open xconnect: %w", err)
+	}
+	if err := spec.LoadAndAssign(&x.objects, options); err != nil {
+		return nil, errors.Join(fmt.Errorf("load xconnect: %w", err), x.netlink.Close())
+	}
+	if err := x.adopt(); err != nil {
+		return nil, errors.Join(err, x.netlink.Close(), x.objects.Close())
+	}
+	return x, nil
+}
+
+// blockOf gives every pin directory its own ingress block, found again after
+// a restart, and every unpinned cross-connect a random one.
+func blockOf(pinDir string) uint32 {
+	if pinDir == "" {
+		return rand.Uint32N(1<<31-1) + 1
+	}
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(pinDir)) // never fails
+	return hash.Sum32()&(1<<31-1) | 1
+}
+
+// adopt finds the ports of an earlier process and gives them this program.
+func (x *XConnect) adopt() error {
+	if x.pinDir == "" {
+		return nil
+	}
+	ports, err := x.Ports()
+	if err != nil {
+		return err
+	}
+	for _, port := range ports {
+		block, err := x.netlink.IngressBlock(port)
+		if err != nil && !errors.Is(err, nl.ErrNotFound) {
+			return err
+		}
+		x.attached[port] = err == nil && block == x.block
+	}
+	for _, attached := range x.attached {
+		if attached {
+			return x.netlink.SetBlockProgram(x.block, programName, x.objects.Xconnect.FD())
+		}
+	}
+	return nil
+}
+
+// Close releases everything. With keep, all ports go on forwarding (and, if
+// pinned, can be adopted); without, forwarding ends and pins are removed.
+func (x *XConnect) Close(keep bool) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var errs []error
+	if !keep {
+		for port := range x.attached {
+			errs = append(errs, x.detach(port))
+		}
+		if x.pinDir != "" {
+			errs = append(errs, x.objects.XcPorts.Unpin(), x.objects.XcCounters.Unpin())
+			// Fails, rightly, while it holds what is not ours.
+			_ = os.Remove(x.pinDir)
+		}
+	}
+	return errors.Join(append(errs, x.netlink.Close(), x.objects.Close())...)
+}
+
+// Attach puts the program on the ingress of an outer end. Attaching again
+// only makes sure that it is there.
+func (x *XConnect) Attach(ifindex int) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	err := x.netlink.JoinIngressBlock(ifindex, x.block)
+	if errors.Is(err, nl.ErrExists) {
+		block, blockErr := x.netlink.IngressBlock(ifindex)
+		if blockErr == nil && block == x.block {
+			err = nil
+		}
+	}
+	if err == nil {
+		x.attached[ifindex] = true
+		// The block and its program go with its last interface.
+		err = x.netlink.SetBlockProgram(x.block, programName, x.objects.Xconnect.FD())
+	}
+	if err != nil {
+		return fmt.Errorf("attach xconnect to interface %d: %w", ifindex, err)
+	}
+	return nil
+}
+
+// detach takes the program off an outer end, which may be gone.
+func (x *XConnect) detach(ifindex int) error {
+	attached := x.attached[ifindex]
+	delete(x.attached, ifindex)
+	if !attached {
+		return nil
+	}
+	if err := x.netlink.LeaveIngressBlock(ifindex); err != nil && !errors.Is(err, nl.ErrNotFound) {
+		return fmt.Errorf("detach xconnect from interface %d: %w", ifindex, err)
+	}
+	return nil
+}
+
+// SetClient makes the outer end a client port with exactly these legs, in one
+// atomic step.
+func (x *XConnect) SetClient(ifindex int, legs []Leg) error {
+	port, err := toClient(ifindex, legs)
+	if err != nil {
+		return fmt.Errorf("set client port %d: %w", ifindex, err)
+	}
+	return x.write(port)
+}
+
+// SetEndpoint makes the outer end an endpoint port of a client port.
+func (x *XConnect) SetEndpoint(ifindex, client int) error {
+	return x.write(xconnectPort{
+		Ifindex: uint32(ifindex), Client: uint32(client), Kind: xconnectPortKindPORT_ENDPOINT,
+	})
+}
+
+func (x *XConnect) write(port xconnectPort) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.generation++
+	port.Generation = x.generation
+	if err := x.objects.XcPorts.Put(port.Ifindex, port); err != nil {
+		return fmt.Errorf("write port %d: %w", port.Ifindex, err)
+	}
+	return nil
+}
+
+// Delete forgets a port: its frames are dropped, the program is detached. An
+// unknown port and an interface that is gone are no errors.
+func (x *XConnect) Delete(ifindex int) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var errs []error
+	if err := x.objects.XcPorts.Delete(uint32(ifindex)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		errs = append(errs, fmt.Errorf("delete port %d: %w", ifindex, err))
+	}
+	return errors.Join(append(errs, x.detach(ifindex))...)
+}
+
+// Ports returns the indices of all ports, those of earlier processes, too.
+func (x *XConnect) Ports() ([]int, error) {
+	var (
+		ports []int
+		key   uint32
+		value xconnectPort
+	)
+	entries := x.objects.XcPorts.Iterate()
+	for entries.Next(&key, &value) {
+		ports = append(ports, int(key))
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("list ports: %w", err)
+	}
+	return ports, nil
+}
