@@ -166,13 +166,14 @@ func (p *fakePlane) table(b *Balancer, name string) []string {
 }
 
 // fakeLinks are links that the test adds and removes. A link gets carrier when
-// it is set up, unless its peer is down.
+// it is set up. Events come one at a time and tell the state of then.
 type fakeLinks struct {
-	mu       sync.Mutex
-	fn       func(nl.LinkEvent)
-	links    map[int]nl.Link
-	peerDown bool
-	fail     error
+	fn func(nl.LinkEvent)
+
+	events sync.Mutex // held over an event
+	mu     sync.Mutex
+	links  map[int]nl.Link
+	fail   error
 }
 
 func (f *fakeLinks) Watch(_ context.Context, fn func(nl.LinkEvent)) error {
@@ -187,35 +188,41 @@ func (f *fakeLinks) SetUp(index int) error {
 	if f.fail != nil || !ok {
 		return errors.Join(f.fail, nl.ErrNotFound)
 	}
-	link.Up, link.Carrier = true, !f.peerDown
+	link.Up, link.Carrier = true, true
 	f.links[index] = link
-	go f.fn(nl.LinkEvent{Link: link})
+	go f.event(index, func(nl.Link) nl.LinkEvent { return nl.LinkEvent{Link: f.links[index], Gone: f.links[index].Index == 0} })
 	return nil
 }
 
-func (f *fakeLinks) add(index int, name string) {
+// event changes the links and reports it.
+func (f *fakeLinks) event(index int, change func(nl.Link) nl.LinkEvent) {
+	f.events.Lock()
+	defer f.events.Unlock()
 	f.mu.Lock()
-	link := nl.Link{Index: index, Name: name, Kind: "veth"}
-	f.links[index] = link
+	event := change(f.links[index])
+	event.Link.Index = index
+	if event.Gone {
+		delete(f.links, index)
+	} else {
+		f.links[index] = event.Link
+	}
 	f.mu.Unlock()
-	f.fn(nl.LinkEvent{Link: link})
+	f.fn(event)
+}
+
+func (f *fakeLinks) add(index int, name string) {
+	f.event(index, func(nl.Link) nl.LinkEvent { return nl.LinkEvent{Link: nl.Link{Name: name, Kind: "veth"}} })
 }
 
 func (f *fakeLinks) carrier(index int, carrier bool) {
-	f.mu.Lock()
-	link := f.links[index]
-	link.Carrier = carrier
-	f.links[index] = link
-	f.mu.Unlock()
-	f.fn(nl.LinkEvent{Link: link})
+	f.event(index, func(link nl.Link) nl.LinkEvent {
+		link.Carrier = carrier
+		return nl.LinkEvent{Link: link}
+	})
 }
 
 func (f *fakeLinks) remove(index int) {
-	f.mu.Lock()
-	link := f.links[index]
-	delete(f.links, index)
-	f.mu.Unlock()
-	f.fn(nl.LinkEvent{Link: link, Gone: true})
+	f.event(index, func(link nl.Link) nl.LinkEvent { return nl.LinkEvent{Link: link, Gone: true} })
 }
 
 type fixture struct {

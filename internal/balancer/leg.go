@@ -133,8 +133,9 @@ func (b *Balancer) bringUp(l *leg, index int) {
 	}
 	b.log.Warn("leg is not up", "iface", l.iface, "target", l.target.name, "err", err)
 	b.notify()
-	b.work.Go(func() { b.retry(l, pause(l.failures)) })
+	after := pause(l.failures)
 	l.failures++
+	b.work.Go(func() { b.retry(l, after) })
 }
 
 // retry follows a busy leg again after a pause.
