@@ -216,11 +216,11 @@ func TestJoinsShareTables(t *testing.T) {
 		}
 		all = append(all, i)
 	}
-	f.wait(func(s Snapshot) bool { return s.Target("target-51").Legs[0].Up })
-	f.register(wish(60, "sip"))
+	f.join(60, "sip")
+	f.wait(func(s Snapshot) bool {
+		return !slices.ContainsFunc(s.Targets, func(t TargetState) bool { return !t.Legs[0].Up })
+	})
 	left := make(chan error, 1)
-	f.links.add(160, ifname(60))
-	f.wait(func(s Snapshot) bool { return s.Target("target-60").Legs[0].Up })
 	go func() { left <- f.Unregister(context.Background(), "conn-1") }()
 	f.wait(func(s Snapshot) bool { return len(s.Target("target-1").Legs) == 0 })
 	f.plane.hold <- struct{}{} // web with 2
@@ -228,7 +228,7 @@ func TestJoinsShareTables(t *testing.T) {
 	if err := <-left; err != nil {
 		t.Fatal(err)
 	}
-	f.plane.hold <- struct{}{} // web with all
+	close(f.plane.hold) // web with all
 	f.wantTable("web", all...)
 	if f.plane.writes[0] != 2 {
 		t.Errorf("50 joins took %d tables, want 2", f.plane.writes[0])
