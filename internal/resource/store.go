@@ -240,6 +240,9 @@ func (s *Store) Delete(keys []Key, dryRun bool) (Result, error) {
 	}
 	next := newSnapshot(old.Generation+1, objects)
 	if errs := Check(next.documents()).Errors(); len(errs) > 0 {
+		for i := range errs {
+			errs[i].Reason = "after the deletion " + errs[i].Reason
+		}
 		return Result{}, errs
 	}
 	result := Result{Changes: changes, Generation: next.Generation}
