@@ -55,13 +55,16 @@ func (m *Manager) checkAddresses(spec Spec) error {
 // defaultName is <interface>-<namespace>. Interface names may have characters
 // that names of attachments may not.
 func defaultName(spec Spec) string {
-	iface := strings.Map(func(r rune) rune {
+	iface := strings.Trim(strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
 			return r
 		}
 		return '-'
-	}, strings.ToLower(spec.Interface))
-	return fmt.Sprintf("%s-%d-%x", strings.Trim("if"+iface, "-"), spec.NetNS.Ino, spec.NetNS.Cookie)
+	}, strings.ToLower(spec.Interface)), "-")
+	if iface == "" {
+		iface = "if"
+	}
+	return fmt.Sprintf("%s-%d-%x", iface, spec.NetNS.Ino, spec.NetNS.Cookie)
 }
 
 // Scope limits whose attachments a caller can see.

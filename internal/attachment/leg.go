@@ -200,8 +200,8 @@ func (l *leg) settle(err error, succeeded bool, generation int64) {
 	}
 	l.err = err
 	if err != nil {
-		l.due = now.Add(l.m.delay(l.attempts))
-		if !l.closing {
+		if !l.closing { // closing does not wait
+			l.due = now.Add(l.m.delay(l.attempts))
 			l.setState(Retrying)
 		}
 		l.m.Log.Warn("requesting leg", "attachment", l.entry.spec.Name, "endpoint", l.endpoint,

@@ -44,13 +44,22 @@ func (s *Subscription) Close() {
 // Next waits for events and returns them sorted by name. The manager's end is
 // an error.
 func (s *Subscription) Next(ctx context.Context) ([]Event, error) {
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-s.m.ctx.Done():
-		return nil, errorf(Unavailable, "", "the agent is stopping")
-	case <-s.ready:
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-s.m.ctx.Done():
+			return nil, errorf(Unavailable, "", "the agent is stopping")
+		case <-s.ready:
+		}
+		// None when the call before has taken them just after they came.
+		if events := s.take(); len(events) > 0 {
+			return events, nil
+		}
 	}
+}
+
+func (s *Subscription) take() []Event {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	var events []Event
@@ -58,7 +67,7 @@ func (s *Subscription) Next(ctx context.Context) ([]Event, error) {
 		events = append(events, s.pending[name])
 	}
 	clear(s.pending)
-	return events, nil
+	return events
 }
 
 // notify is called with the lock held.
