@@ -196,7 +196,7 @@ static __always_inline int forward(struct __sk_buff *skb, const struct pkt *p,
 
 	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
 		return LB_DROP_INTERNAL;
-	__builtin_memcpy(eth, hop->dst, 12);
+	copy12(eth, hop->dst);
 
 	struct lb_traffic *t = bpf_map_lookup_elem(&lb_traffic, &id);
 
@@ -208,11 +208,23 @@ static __always_inline int forward(struct __sk_buff *skb, const struct pkt *p,
 	return LB_FORWARDED;
 }
 
+/* answer turns an ARP request or neighbour solicitation for a VIP round. */
+static __always_inline int answer(struct __sk_buff *skb, const struct pkt *p,
+				  const __u8 *mac, int *act)
+{
+	int why = p->kind == PKT_ARP ? arp_answer(skb, p, mac) :
+				       nd_answer(skb, p, mac);
+
+	if (why == LB_ARP_ANSWERED || why == LB_ND_ANSWERED)
+		*act = bpf_redirect(cfg_ifindex, 0);
+	return why;
+}
+
 /* decide is the one decision step; it returns the reason and sets the action
  * for what it sends away. */
 static __always_inline int decide(struct __sk_buff *skb, struct pkt *p, int *act)
 {
-	struct search s = {};
+	struct blob b;
 	int why = parse(skb, p, cfg_vlan);
 
 	if (why)
@@ -220,35 +232,28 @@ static __always_inline int decide(struct __sk_buff *skb, struct pkt *p, int *act
 	if (skb->pkt_type == PACKET_OTHERHOST_ ||
 	    (p->kind <= PKT_IPV6 && skb->pkt_type != PACKET_HOST_))
 		return LB_PASS_NOT_HOST;
-	if (!open_blob(&s.b))
+	if (!open_blob(&b))
 		return LB_DROP_INTERNAL;
 
-	const struct lb_header *h = s.b.base;
-	__u32 vip = prefix_find(&s.b, &h->vips,
+	const struct lb_header *h = b.base;
+	__u32 vip = prefix_find(&b, &h->vips,
 				p->kind == PKT_IPV4 || p->kind == PKT_ARP,
 				p->dst[0], p->dst[1]);
 
 	if (!vip)
 		return p->kind == PKT_ARP ? LB_PASS_ARP : LB_PASS_NOT_VIP;
-	if (p->kind == PKT_ARP || p->kind == PKT_ND) {
-		if (p->kind == PKT_ARP)
-			why = arp_answer(skb, p, h->mac);
-		else
-			why = nd_answer(skb, p, h->mac);
-		if (why == LB_ARP_ANSWERED || why == LB_ND_ANSWERED)
-			*act = bpf_redirect(cfg_ifindex, 0);
-		return why;
-	}
+	if (p->kind > PKT_IPV6)
+		return answer(skb, p, h->mac, act);
 	if (p->why)
 		return p->why;
-	s.skb = skb;
-	s.p = p;
-	if (!classify(&s, h, vip))
-		return LB_DROP_NO_FLOW;
-	skb->cb[CB_STREAM] = s.stream;
 
-	__u32 id;
-	const struct lb_nexthop *hop = pick_target(s.stream, flow_hash(p), &id);
+	__u32 stream, id;
+
+	if (!classify(skb, &b, h, p, vip, &stream))
+		return LB_DROP_NO_FLOW;
+	skb->cb[CB_STREAM] = stream;
+
+	const struct lb_nexthop *hop = pick_target(stream, flow_hash(p), &id);
 
 	if (!hop)
 		return LB_DROP_NO_TARGET;

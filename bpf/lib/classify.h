@@ -7,7 +7,7 @@
 
 #define CLASSIFY_LENGTHS 129 /* prefix lengths of one family */
 #define CLASSIFY_PROBES  4   /* the compiler makes its tables keep to this */
-#define CLASSIFY_STEPS   (1 << 15)
+#define CLASSIFY_STEPS   (1 << 20) /* more than rules and byte matches */
 
 /* The map value has 8 bytes after the last offset that the mask lets pass. */
 struct blob {
@@ -17,9 +17,10 @@ struct blob {
 
 static __always_inline const void *blob_at(const struct blob *b, __u32 off)
 {
-	off &= b->mask;
-	asm volatile("" : "+r"(off)); /* keep the bound that the verifier saw */
-	return b->base + off;
+	__u64 o = off & b->mask;
+
+	asm volatile("" : "+r"(o)); /* keep the bound that the verifier saw */
+	return b->base + o;
 }
 
 static __always_inline __u64 blob64(const struct blob *b, __u32 off)
@@ -48,6 +49,17 @@ static const __u8 lowest_bit[64] = {
 static __always_inline __u32 ctz64(__u64 v)
 {
 	return lowest_bit[((v & -v) * 0x022fdd63cc95386dull) >> 58];
+}
+
+/* take_lowest clears the lowest bit of *v and returns its index. For the
+ * verifier, exclusive or leaves no trace of what *v was, while v & (v - 1)
+ * narrows its range with every iteration of a loop, which then never ends. */
+static __always_inline __u32 take_lowest(__u64 *v)
+{
+	__u32 bit = ctz64(*v);
+
+	*v ^= *v & -*v;
+	return bit;
 }
 
 /* prefix_find returns the offset of the slot with the longest prefix of addr
@@ -108,173 +120,171 @@ static __always_inline __u32 port_find(const struct blob *b, __u32 table,
 	return blob16(b, page + (port >> 8) * 2);
 }
 
-/* Row offsets of the packet's classes; 0: the field takes no part. */
+/* Row offsets of the packet's classes. A field that no rule constrains has one
+ * row, of all rules: no branches, for the processor and for the verifier. */
+struct rows {
+	__u32 src, sport, dport, proto;
+};
+
+/* rows_and is the conjunction of v and the rows' words at byte offset off. */
+static __always_inline __u64 rows_and(const struct blob *b,
+				      const struct rows *r, __u64 v, __u32 off)
+{
+	return v & blob64(b, r->src + off) & blob64(b, r->sport + off) &
+	       blob64(b, r->dport + off) & blob64(b, r->proto + off);
+}
+
+/* rows_of looks the classes of the packet up. */
+static __always_inline void rows_of(const struct blob *b,
+				    const struct lb_header *h,
+				    const struct pkt *p, struct rows *r)
+{
+	__u32 fields = h->fields, row = h->row_bytes;
+	__u32 src = 0, sport = 0, dport = 0;
+
+	if (fields & LB_FIELD_SRC) {
+		if (p->kind == PKT_IPV4) {
+			src = trie_find(b, h->src4_trie, p->src[1] >> 32);
+		} else {
+			src = prefix_find(b, &h->src6, 0, p->src[0], p->src[1]);
+			if (src)
+				src = blob32(b, src + 20);
+		}
+	}
+	if (fields & LB_FIELD_SPORT)
+		sport = port_find(b, h->sport_table, p->sport);
+	if (fields & LB_FIELD_DPORT)
+		dport = port_find(b, h->dport_table, p->dport);
+	r->src = h->src_rows + src * row;
+	r->sport = h->sport_rows + sport * row;
+	r->dport = h->dport_rows + dport * row;
+	r->proto = h->proto_rows + p->proto * row;
+}
+
+/* A walk over the candidate rules, in the order of precedence. */
 struct search {
 	struct blob b;
+	struct rows rows;
 	struct __sk_buff *skb;
-	const struct pkt *p;
-	__u32 src, sport, dport, proto;
-	__u32 sums;    /* bytes of the summaries in a row */
-	__u32 vip;     /* the VIP's rule words; its summaries end there */
-	__u32 first;   /* index of its first word */
-	__u32 last;
+	__u32 l4;       /* of the packet */
+	__u32 proto;
+	__u32 sums;     /* bytes of the summaries in a row */
 	__u32 rules;
-	__u32 sum_at;  /* next summary word */
-	__u64 sum;     /* candidates left in the current one */
-	__u32 sum_base;
-	__u32 word_base;
-	__u64 word;
-	__u32 stream;
+	__u32 vip;      /* the VIP's words; its summaries end there */
+	__u32 first;    /* index of its first word */
+	__u32 last;
+	__u32 sum_at;   /* first word of the next summary, a multiple of 64 */
+	__u32 sum_base; /* word of the lowest bit of sum */
+	__u32 word_base; /* rule of the lowest bit of word */
+	__u64 sum;      /* candidate words left */
+	__u64 word;     /* candidate rules left */
+	__u32 match;    /* next byte match of the candidate, 0: none */
+	__u32 stream;   /* of the candidate */
 	__u32 found;
 };
 
-/* rows_and is the conjunction of the field rows at byte offset off. */
-static __always_inline __u64 rows_and(const struct search *s, __u64 v, __u32 off)
+/* match_step compares one byte match of the current candidate. */
+static __always_inline long match_step(struct search *s)
 {
-	if (s->src)
-		v &= blob64(&s->b, s->src + off);
-	if (s->sport)
-		v &= blob64(&s->b, s->sport + off);
-	if (s->dport)
-		v &= blob64(&s->b, s->dport + off);
-	if (s->proto)
-		v &= blob64(&s->b, s->proto + off);
-	return v;
-}
+	__u32 mask = blob32(&s->b, s->match), want = blob32(&s->b, s->match + 4);
+	__u32 how = blob32(&s->b, s->match + 8), have = 0;
+	__u32 width = how >> 16 & 7;
 
-static __always_inline int match_one(struct search *s, __u32 at)
-{
-	__u32 mask = blob32(&s->b, at), want = blob32(&s->b, at + 4);
-	__u32 how = blob32(&s->b, at + 8), have = 0;
-	__u32 off = s->p->l4 + (how >> 8 & 0xff);
-
-	if ((how & 0xff) != s->p->proto)
-		return 1; /* speaks about another protocol */
-	switch (how >> 16 & 0xff) {
-	case 1:
-		if (bpf_skb_load_bytes(s->skb, off, &have, 1))
-			return 0;
-		break;
-	case 2:
-		if (bpf_skb_load_bytes(s->skb, off, &have, 2))
-			return 0;
-		break;
-	default:
-		if (bpf_skb_load_bytes(s->skb, off, &have, 4))
-			return 0;
+	s->match += sizeof(struct lb_match);
+	if (width < 1 || width > 4)
+		return 1;
+	/* A match for another protocol says nothing. */
+	if ((how & 0xff) == s->proto &&
+	    (bpf_skb_load_bytes(s->skb, s->l4 + (how >> 8 & 0xff), &have, width) ||
+	     (have & mask) != want)) {
+		s->match = 0; /* on to the next candidate */
+		return 0;
 	}
-	return (have & mask) == want;
+	s->found = how >> 24 & 1; /* it was the last */
+	return s->found;
 }
 
-#define MATCH_MAX 16 /* per rule */
-
-static __always_inline int matches(struct search *s, __u32 at)
-{
-	for (int i = 0; i < MATCH_MAX; i++) {
-		if (!match_one(s, at))
-			return 0;
-		if (blob32(&s->b, at + 8) >> 24)
-			break;
-		at += sizeof(struct lb_match);
-	}
-	return 1;
-}
-
-/* search_step looks at one candidate rule; 1 ends the search. */
+/* search_step looks at one candidate rule, or at one of its byte matches; 1
+ * ends the search. */
 static long search_step(__u32 i, struct search *s)
 {
+	if (s->match)
+		return match_step(s);
 	if (!s->word) {
 		if (!s->sum) {
-			__u32 at = s->sum_at++, end = s->last / 64;
+			__u32 at = s->sum_at;
 
-			if (at > end)
+			if (at > s->last)
 				return 1;
-			__u32 own = s->vip - (end - at + 1) * 8;
+			__u32 own = s->vip - ((s->last - at) / 64 + 1) * 8;
 
-			s->sum = rows_and(s, blob64(&s->b, own), at * 8);
-			s->sum_base = at * 64;
+			s->sum_at = at + 64;
+			s->sum_base = at;
+			s->sum = rows_and(&s->b, &s->rows, blob64(&s->b, own),
+					  at / 8);
 			if (!s->sum)
 				return 0;
 		}
-		__u32 w = s->sum_base + ctz64(s->sum);
+		__u32 w = s->sum_base + take_lowest(&s->sum);
 
-		s->sum &= s->sum - 1;
-		s->word = rows_and(s, blob64(&s->b, s->vip + (w - s->first) * 8),
+		s->word = rows_and(&s->b, &s->rows,
+				   blob64(&s->b, s->vip + (w - s->first) * 8),
 				   s->sums + w * 8);
 		s->word_base = w * 64;
 		if (!s->word)
 			return 0;
 	}
 	__u32 rule = s->rules +
-		     (s->word_base + ctz64(s->word)) * sizeof(struct lb_rule);
+		     (s->word_base + take_lowest(&s->word)) *
+			     sizeof(struct lb_rule);
 
-	s->word &= s->word - 1;
-	__u32 match = blob32(&s->b, rule + 4);
-
-	if (match && !matches(s, match))
-		return 0;
 	s->stream = blob32(&s->b, rule);
-	s->found = 1;
-	return 1;
+	s->match = blob32(&s->b, rule + 4);
+	s->found = !s->match;
+	return s->found;
 }
 
-/* classify finds the first rule of the VIP in slot that matches p. */
-static __always_inline int classify(struct search *s, const struct lb_header *h,
-				    __u32 slot)
+/* classify finds the first rule of the VIP in slot that matches p, and its
+ * stream. */
+static __always_inline int classify(struct __sk_buff *skb, const struct blob *b,
+				    const struct lb_header *h,
+				    const struct pkt *p, __u32 slot,
+				    __u32 *stream)
 {
-	const struct pkt *p = s->p;
-	__u32 fields = h->fields, row = h->row_bytes;
-
-	s->rules = h->rules;
-	s->sums = h->row_sums;
-	s->vip = blob32(&s->b, slot + 20);
-	s->first = blob32(&s->b, slot + 24);
-	__u32 count = blob32(&s->b, slot + 28);
+	struct rows rows;
+	__u32 vip = blob32(b, slot + 20), first = blob32(b, slot + 24);
+	__u32 count = blob32(b, slot + 28), sums = h->row_sums;
+	__u32 rules = h->rules;
+	__u64 word = 0;
 
 	if (!count)
 		return 0;
-	if (fields & LB_FIELD_SRC) {
-		__u32 class = 0;
-
-		if (p->kind == PKT_IPV4) {
-			class = trie_find(&s->b, h->src4_trie, p->src[1] >> 32);
-		} else {
-			__u32 at = prefix_find(&s->b, &h->src6, 0, p->src[0],
-					       p->src[1]);
-			if (at)
-				class = blob32(&s->b, at + 20);
-		}
-		s->src = h->src_rows + class * row;
-	}
-	if (fields & LB_FIELD_SPORT)
-		s->sport = h->sport_rows +
-			   port_find(&s->b, h->sport_table, p->sport) * row;
-	if (fields & LB_FIELD_DPORT)
-		s->dport = h->dport_rows +
-			   port_find(&s->b, h->dport_table, p->dport) * row;
-	if (fields & LB_FIELD_PROTO)
-		s->proto = h->proto_rows + p->proto * row;
-
+	rows_of(b, h, p, &rows);
 	if (count == 1) {
-		s->word = rows_and(s, blob64(&s->b, s->vip),
-				   s->sums + s->first * 8);
-		if (!s->word)
+		word = rows_and(b, &rows, blob64(b, vip), sums + first * 8);
+		if (!word)
 			return 0;
-		__u32 rule = s->rules + (s->first * 64 + ctz64(s->word)) *
-						sizeof(struct lb_rule);
-		if (!blob32(&s->b, rule + 4)) {
-			s->stream = blob32(&s->b, rule);
+		__u32 rule = rules + (first * 64 + ctz64(word)) *
+					     sizeof(struct lb_rule);
+
+		if (!blob32(b, rule + 4)) {
+			*stream = blob32(b, rule);
 			return 1;
 		}
-		s->word_base = s->first * 64;
-		s->sum_at = 1; /* no other word */
-		s->last = 0;
-	} else {
-		s->last = s->first + count - 1;
-		s->sum_at = s->first / 64;
 	}
-	bpf_loop(CLASSIFY_STEPS, search_step, s, 0);
-	return s->found;
+
+	struct search s = {
+		.b = *b, .rows = rows, .skb = skb, .l4 = p->l4,
+		.proto = p->proto, .sums = sums, .rules = rules, .vip = vip,
+		.first = first, .last = first + count - 1,
+		.sum_at = first & ~63u, .word_base = first * 64, .word = word,
+	};
+
+	if (word)
+		s.sum_at += 64; /* there is no other word */
+	bpf_loop(CLASSIFY_STEPS, search_step, &s, 0);
+	*stream = s.stream;
+	return s.found;
 }
 
 #endif

@@ -99,11 +99,10 @@ struct lb_slot {
 	__u32 count; /* VIP: number of its rule words */
 };
 
-/* A field takes part only when some rule constrains it. */
+/* Fields that some rule constrains; others are not looked up. */
 #define LB_FIELD_SRC   1
 #define LB_FIELD_SPORT 2
 #define LB_FIELD_DPORT 4
-#define LB_FIELD_PROTO 8
 
 struct lb_header {
 	__u32 fields;

@@ -78,9 +78,14 @@ struct icmp6_head {
 
 static __always_inline __u32 load32(const void *p)
 {
-	__u32 v;
-	__builtin_memcpy(&v, p, 4);
-	return v;
+	return *(const __u32 *)p;
+}
+
+/* Unaligned, as packets are: memcpy would copy byte by byte. */
+static __always_inline void copy12(void *to, const void *from)
+{
+	*(volatile __u64 *)to = *(const __u64 *)from;
+	*(volatile __u32 *)(to + 8) = *(const __u32 *)(from + 8);
 }
 
 static __always_inline __u64 mapped(__u32 addr)
@@ -298,7 +303,7 @@ __noinline int parse(struct __sk_buff *skb, struct pkt *p, __u16 vlan)
 	if (cur > end)
 		return LB_DROP_MALFORMED;
 
-	__be16 proto = eth->h_proto;
+	__be16 proto = *(const __be16 *)(data + 12); /* ethhdr is packed */
 
 	if (skb->vlan_present &&
 	    !vlan_known(p, skb->vlan_tci & VLAN_VID_MASK, vlan))

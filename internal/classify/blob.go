@@ -12,7 +12,6 @@ const (
 	fieldSource = 1 << iota
 	fieldSourcePort
 	fieldDestinationPort
-	fieldProtocol
 )
 
 const slotSize = 32

@@ -269,7 +269,7 @@ func (c *compiler) ports(field uint32, get func(*Rule) []PortRange) (table, at u
 		}
 	}
 	if len(ranges) == 0 {
-		return 0, 0, nil
+		return 0, c.blob.rows([]bitset{any}), nil
 	}
 	var r rows
 	classes, err := portClasses(ranges, any, &r)
@@ -287,9 +287,6 @@ func (c *compiler) protocols() error {
 		for i, r := range c.set.Rules {
 			if len(r.Protocols) == 0 || slices.Contains(r.Protocols, proto) {
 				list[k].set(c.at.position[i])
-			}
-			if len(r.Protocols) > 0 {
-				c.head.Fields |= fieldProtocol
 			}
 		}
 	}

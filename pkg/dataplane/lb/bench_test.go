@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lb
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weft-project/weft/internal/classify"
+	"github.com/weft-project/weft/internal/netns"
+	"github.com/weft-project/weft/internal/packet"
+	"github.com/weft-project/weft/internal/testutil/bpftest"
+)
+
+// benchRepeat is how often one test run repeats the program on a packet. The
+// program decrements the TTL of the same packet each time, so that 254 is the
+// most that keeps every repeat a packet to forward.
+const benchRepeat = 200
+
+// BenchmarkProgram measures the whole program, net of an empty one that runs in
+// turn with it: hard is all rules on one VIP, spread is ten rules to a VIP.
+func BenchmarkProgram(b *testing.B) {
+	for _, n := range []int{1, 10, 100, 1000, 10000} {
+		for _, shape := range []string{"hard", "spread"} {
+			if shape == "spread" && n < 100 {
+				continue
+			}
+			for _, v := range []string{"IPv4", "IPv6"} {
+				b.Run(fmt.Sprintf("rules=%d/%s/%s", n, shape, v), func(b *testing.B) {
+					benchProgram(b, n, shape == "spread", v == "IPv4")
+				})
+			}
+		}
+	}
+}
+
+func benchProgram(b *testing.B, n int, spread, v4 bool) {
+	r := rand.New(rand.NewPCG(1, uint64(n)))
+	l := newLB(b, Config{})
+	rules, flows := benchRules(r, n, spread, v4)
+	if err := l.SetRules(rules); err != nil {
+		b.Fatal(err)
+	}
+	table := make([]uint16, 65537)
+	for i := range table {
+		table[i] = uint16(1 + i%100)
+	}
+	if err := l.SetTable(0, table); err != nil {
+		b.Fatal(err)
+	}
+	for id := range uint16(100) {
+		if err := l.SetTarget(id+1, Target{IfIndex: 1, MAC: net.HardwareAddr(routerMAC[:]), LegMAC: net.HardwareAddr(extMAC[:])}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	empty := bpftest.Empty(b)
+	for _, proto := range []uint8{packet.TCP, packet.UDP} {
+		name := map[uint8]string{packet.TCP: "TCP", packet.UDP: "UDP"}[proto]
+		b.Run(name, func(b *testing.B) {
+			frames := make([][]byte, len(flows))
+			for i, f := range flows {
+				frames[i] = f(proto)
+				if v, _, err := l.TestRun(frames[i]); err != nil || v.Reason != Forwarded {
+					b.Fatal(v.Reason, err)
+				}
+			}
+			var base, full []float64
+			for i := 0; b.Loop(); i++ {
+				frame := frames[i%len(frames)]
+				base = append(base, timeProgram(b, l, empty, frame))
+				full = append(full, timeProgram(b, l, l.objs.Lb, frame))
+			}
+			b.ReportMetric(bpftest.Median(full), "ns/pkt")
+			b.ReportMetric(bpftest.Median(full)-bpftest.Median(base), "net-ns/pkt")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// benchRules makes n rules that differ in source, destination ports and
+// protocol, and packets that match them.
+func benchRules(r *rand.Rand, n int, spread, v4 bool) (Rules, []func(proto uint8) []byte) {
+	var rules Rules
+	var flows []func(uint8) []byte
+	for i := range n {
+		vip, src := byte(0), netip.AddrFrom4([4]byte{10, byte(r.Uint32()), byte(r.Uint32()), 7})
+		if spread {
+			vip = byte(i / 10 % 200)
+		}
+		dst := netip.AddrFrom4([4]byte{20, 0, byte(i / 2000), vip + 1})
+		bits := 24
+		if !v4 {
+			dst, src, bits = to6(dst), to6(src), 120
+		}
+		p := netip.PrefixFrom(dst, dst.BitLen())
+		source, _ := src.Prefix(bits)
+		port := uint16(1024 + r.IntN(60000))
+		rules.VIPs = append(rules.VIPs, p)
+		rules.Flows = append(rules.Flows, classify.Rule{
+			Name: fmt.Sprintf("rule-%05d", i), Priority: int32(r.IntN(1000)),
+			VIPs: []netip.Prefix{p}, Sources: []netip.Prefix{source},
+			DestinationPorts: []classify.PortRange{{First: port, Last: port + uint16(r.IntN(100))}},
+			Protocols:        []uint8{packet.TCP, packet.UDP},
+		})
+		if len(flows) < 256 {
+			ip := packet.IP{Src: src, Dst: dst, TTL: 255}
+			sport := uint16(r.Uint32())
+			flows = append(flows, func(proto uint8) []byte {
+				l4 := ip.TCP(sport, port, 2, nil)
+				if proto == packet.UDP {
+					l4 = ip.UDP(sport, port, make([]byte, 12))
+				}
+				return ip.Packet(packet.Ethernet{Dst: extMAC, Src: routerMAC}, proto, l4)
+			})
+		}
+	}
+	return rules, flows
+}
+
+// to6 embeds an IPv4 address in the low bits of 2000::/96.
+func to6(a netip.Addr) netip.Addr {
+	v4 := a.As4()
+	return netip.AddrFrom16([16]byte{0: 0x20, 12: v4[0], 13: v4[1], 14: v4[2], 15: v4[3]})
+}
+
+// timeProgram returns ns per packet of one test run.
+func timeProgram(t testing.TB, l *LB, p *ebpf.Program, frame []byte) (ns float64) {
+	err := netns.Do(l.cfg.NetNS, func() error {
+		d, err := bpftest.Time(p, frame, l.ifindex, benchRepeat)
+		ns = float64(d)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ns
+}
