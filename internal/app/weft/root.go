@@ -45,8 +45,9 @@ WEFT_SOCKET names another one.`,
   weft apply -f network.yaml                    # define trenches, conduits, streams ...
   weft attachment add lb.trench-a --stream web  # join, from inside the workload
   weft get flows`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		SuggestionsMinimumDistance: 2,
+		SilenceErrors:              true,
+		SilenceUsage:               true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return unknownCommand(cmd, args[0])
