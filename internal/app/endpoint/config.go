@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package endpoint
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weft-project/weft/internal/app/mesh"
+	"github.com/weft-project/weft/internal/balancer"
+	"github.com/weft-project/weft/internal/maglev"
+	"github.com/weft-project/weft/pkg/dataplane/lb"
+	"github.com/weft-project/weft/pkg/networkservice/ipam"
+)
+
+// DefaultDrain is how long Stop waits for clients to leave.
+const DefaultDrain = 5 * time.Second
+
+// Config of one endpoint. Name, ConnectTo, ListenOn, ExternalInterface,
+// CIDRPrefixes and either Conduit and Trench or ServiceNames are needed.
+type Config struct {
+	Name      string   // of the NSE, unique in the mesh and stable over restarts
+	ConnectTo *url.URL // of the nsmgr or registry
+	ListenOn  *url.URL // unix or tcp; where the nsmgr connects to
+
+	Trench, Conduit string            // make the network service <conduit>.<trench>
+	ServiceNames    []string          // instead of it
+	Payload         string            // of the network services; ETHERNET when empty
+	Labels          map[string]string // of the NSE, for every network service
+	KeepService     bool              // do not register the network services, only the NSE
+
+	NetNS             string // path of the namespace that it balances in, "" = the process's own
+	ExternalInterface string // in it
+	VLAN              uint16 // tag on the external interface, 0 = none
+	CIDRPrefixes      []netip.Prefix
+	MTU               uint32 // of connections, 0 = the client's
+	TableSize         uint32 // of streams that do not say, 0 = maglev.DefaultSize
+	MaxStreams        int    // 0 = lb.DefaultMaxStreams
+	MaxTargets        int    // 0 = lb.DefaultMaxTargets
+
+	IdleTimeout time.Duration // stop after so long without connection, 0 = never
+	Drain       time.Duration // 0 = DefaultDrain
+}
+
+// Deps is what an endpoint gets from the process around it.
+type Deps struct {
+	Security mesh.Security // plain when zero
+	Log      *slog.Logger  // slog.Default() when nil
+	Metrics  prometheus.Registerer
+	Balance  balancer.Config // to begin with
+}
+
+func (c Config) withDefaults() Config {
+	if len(c.ServiceNames) == 0 {
+		c.ServiceNames = []string{c.Conduit + "." + c.Trench}
+	}
+	if c.Payload == "" {
+		c.Payload = "ETHERNET"
+	}
+	if c.TableSize == 0 {
+		c.TableSize = maglev.DefaultSize
+	}
+	if c.MaxStreams == 0 {
+		c.MaxStreams = lb.DefaultMaxStreams
+	}
+	if c.MaxTargets == 0 {
+		c.MaxTargets = lb.DefaultMaxTargets
+	}
+	if c.Drain == 0 {
+		c.Drain = DefaultDrain
+	}
+	return c
+}
+
+// Validate returns every problem of the configuration.
+func (c Config) Validate() error {
+	var problems []error
+	need := func(ok bool, format string, args ...any) {
+		if !ok {
+			problems = append(problems, fmt.Errorf("endpoint: "+format, args...))
+		}
+	}
+	need(c.Name != "", "Name is empty")
+	need(c.ConnectTo != nil, "ConnectTo is empty")
+	need(c.ListenOn != nil, "ListenOn is empty")
+	need(len(c.ServiceNames) > 0 || c.Conduit != "" && c.Trench != "", "neither ServiceNames nor Conduit and Trench are set")
+	need(c.ExternalInterface != "", "ExternalInterface is empty")
+	need(c.TableSize == 0 || maglev.IsPrime(c.TableSize), "TableSize %d is not a prime number", c.TableSize)
+	need(c.IdleTimeout >= 0 && c.Drain >= 0, "IdleTimeout or Drain is negative")
+	if _, err := ipam.NewPool(c.CIDRPrefixes...); err != nil {
+		need(false, "CIDRPrefixes: %v", err)
+	}
+	return errors.Join(problems...)
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"sync"
+
+	"github.com/networkservicemesh/api/pkg/api/registry"
+
+	"github.com/weft-project/weft/internal/app/mesh"
+	"github.com/weft-project/weft/internal/balancer"
+	"github.com/weft-project/weft/pkg/dataplane/lb"
+	chain "github.com/weft-project/weft/pkg/networkservice/chains/endpoint"
+	"github.com/weft-project/weft/pkg/networkservice/ipam"
+)
+
+// Component is a running endpoint.
+type Component struct {
+	config Config
+	log    *slog.Logger
+
+	plane    *lb.LB
+	balancer *balancer.Balancer
+	server   *mesh.Server
+
+	endpoints  registry.NetworkServiceEndpointRegistryClient
+	registered *registry.NetworkServiceEndpoint
+	release    []func() error // what Start acquired, undone in reverse
+
+	stop    sync.Once
+	stopErr error
+	done    chan struct{} // closed when everything is released
+}
+
+// Start runs an endpoint until Stop or the end of ctx. When it returns, the
+// endpoint balances by deps.Balance and is registered.
+func Start(ctx context.Context, config Config, deps Deps) (_ *Component, err error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	c := &Component{config: config.withDefaults(), log: deps.Log, done: make(chan struct{})}
+	if c.log == nil {
+		c.log = slog.Default()
+	}
+	c.log = c.log.With("endpoint", config.Name)
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("start endpoint %s: %w", config.Name, err), c.undo())
+		}
+	}()
+	if err := c.startBalancer(ctx, deps); err != nil {
+		return nil, err
+	}
+	if err := c.startServer(deps); err != nil {
+		return nil, err
+	}
+	if err := c.register(ctx, deps.Security); err != nil {
+		return nil, err
+	}
+	// The context of Stop is not the one that just ended.
+	stopFollowing := context.AfterFunc(ctx, func() { _ = c.Stop(context.WithoutCancel(ctx)) })
+	go func() {
+		<-c.done
+		stopFollowing()
+	}()
+	return c, nil
+}
+
+func (c *Component) startBalancer(ctx context.Context, deps Deps) error {
+	var err error
+	c.plane, err = lb.New(lb.Config{
+		NetNS: c.config.NetNS, Interface: c.config.ExternalInterface, VLAN: c.config.VLAN,
+		MaxStreams: c.config.MaxStreams, MaxTargets: c.config.MaxTargets, MaxTableSize: c.config.TableSize,
+	})
+	if err != nil {
+		return err
+	}
+	c.onStop(c.plane.Close)
+	limits := balancer.Limits{Streams: c.config.MaxStreams, Targets: c.config.MaxTargets, TableSize: c.config.TableSize}
+	c.balancer, err = balancer.New(c.plane, balancer.NamespaceLinks(c.config.NetNS), limits, c.log)
+	if err != nil {
+		return err
+	}
+	c.onStop(func() error { c.balancer.Close(); return nil })
+	if deps.Metrics != nil {
+		if err := deps.Metrics.Register(c.balancer); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+		c.onStop(func() error { deps.Metrics.Unregister(c.balancer); return nil })
+	}
+	return c.balancer.SetConfig(ctx, deps.Balance)
+}
+
+func (c *Component) startServer(deps Deps) error {
+	pool, err := ipam.NewPool(c.config.CIDRPrefixes...)
+	if err != nil {
+		return err
+	}
+	if deps.Security.TokenGenerator == nil {
+		deps.Security = mesh.Plain(mesh.DefaultTokenLifetime)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.onStop(func() error { cancel(); return nil })
+	server := chain.NewServer(ctx, chain.Config{
+		Name: c.config.Name, TokenGenerator: deps.Security.TokenGenerator,
+		NetNS: c.config.NetNS, Pool: pool, Balancer: c.balancer,
+		MTU: c.config.MTU, IdleTimeout: c.config.IdleTimeout,
+		OnIdle: func() { go c.Stop(context.Background()) }, //nolint:errcheck // Done tells
+	})
+	c.server, err = mesh.Serve(deps.Security, []*url.URL{c.config.ListenOn}, server.Register)
+	if err != nil {
+		return err
+	}
+	c.onStop(c.server.Stop)
+	return nil
+}
+
+// SetConfig puts another configuration of the balancer in force; clients that
+// it concerns are told. On an error the one before stays.
+func (c *Component) SetConfig(ctx context.Context, config balancer.Config) error {
+	return c.balancer.SetConfig(ctx, config)
+}
+
+// Balancer returns the endpoint's balancer, for its state.
+func (c *Component) Balancer() *balancer.Balancer { return c.balancer }
+
+// DataPlane returns the endpoint's data plane, for its counters.
+func (c *Component) DataPlane() *lb.LB { return c.plane }
+
+// URL returns where the endpoint serves.
+func (c *Component) URL() *url.URL { return c.server.URLs()[0] }
+
+// Done is closed when the endpoint has stopped, by whatever cause.
+func (c *Component) Done() <-chan struct{} { return c.done }
+
+// Stop takes the endpoint out of the registry, so that clients leave, waits for
+// them as long as Config.Drain and ctx allow, and releases everything.
+func (c *Component) Stop(ctx context.Context) error {
+	c.stop.Do(func() {
+		defer close(c.done)
+		err := c.unregister(ctx)
+		drain, cancel := context.WithTimeout(ctx, c.config.Drain)
+		defer cancel()
+		none := func(s balancer.Snapshot) bool { return len(s.Targets) == 0 }
+		if c.balancer.Wait(drain, none) != nil {
+			c.log.Warn("clients stay connected", "targets", len(c.balancer.Snapshot().Targets))
+		}
+		c.stopErr = errors.Join(err, c.undo())
+	})
+	<-c.done
+	return c.stopErr
+}
+
+func (c *Component) onStop(release func() error) { c.release = append(c.release, release) }
+
+func (c *Component) undo() error {
+	var errs []error
+	for i := len(c.release) - 1; i >= 0; i-- {
+		errs = append(errs, c.release[i]())
+	}
+	c.release = nil
+	return errors.Join(errs...)
+}

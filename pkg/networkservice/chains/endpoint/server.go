@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package endpoint is the chain of a load-balancer endpoint: the order of its
+// elements and nothing else.
+package endpoint
+
+import (
+	"context"
+	"time"
+
+	"github.com/networkservicemesh/api/pkg/api/networkservice"
+	sdk "github.com/networkservicemesh/sdk/pkg/networkservice/chains/endpoint"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/sendfd"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/onidle"
+	"github.com/networkservicemesh/sdk/pkg/tools/token"
+
+	"github.com/weft-project/weft/pkg/networkservice/ipam"
+	"github.com/weft-project/weft/pkg/networkservice/leg"
+	"github.com/weft-project/weft/pkg/networkservice/loadbalancer"
+)
+
+// Config of the chain.
+type Config struct {
+	Name           string // of the endpoint, and in the path of connections
+	TokenGenerator token.GeneratorFunc
+	NetNS          string // path of the namespace that gets the legs, "" = the process's own
+	Pool           *ipam.Pool
+	Balancer       loadbalancer.Balancer
+	MTU            uint32        // of connections, 0 = the client's
+	IdleTimeout    time.Duration // after which OnIdle is called, 0 = never
+	OnIdle         func()
+	Additional     []networkservice.NetworkServiceServer // behind the last element
+}
+
+// NewServer returns the chain; it works until ctx ends.
+//
+// The SDK's elements come first (path, begin, token, authorization, metadata,
+// timeout, monitor). Then, on the way to the endpoint's end, each may undo what
+// follows it: descriptors are sent when the answer is complete; the target is
+// registered last, when its interface and addresses are known, and unregistered
+// first.
+func NewServer(ctx context.Context, config Config) sdk.Endpoint {
+	elements := []networkservice.NetworkServiceServer{
+		onidle.NewServer(ctx, config.OnIdle, config.IdleTimeout),
+		sendfd.NewServer(),
+		loadbalancer.NewServer(ctx, config.Name, config.Balancer, loadbalancer.WithMTU(config.MTU)),
+		leg.NewServer(config.NetNS),
+		ipam.NewServer(config.Pool),
+	}
+	return sdk.NewServer(ctx, config.TokenGenerator,
+		sdk.WithName(config.Name),
+		sdk.WithAdditionalFunctionality(append(elements, config.Additional...)...),
+	)
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loadbalancer
+
+import (
+	"context"
+	"errors"
+
+	"github.com/networkservicemesh/api/pkg/api/networkservice"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
+	"github.com/networkservicemesh/sdk/pkg/tools/postpone"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/weft-project/weft/internal/balancer"
+)
+
+// Balancer is what the element needs of the engine; *balancer.Balancer is one.
+type Balancer interface {
+	Register(ctx context.Context, target balancer.Target) error
+	Unregister(ctx context.Context, connection string) error
+	Config() *balancer.Config
+	Watch(fn func(streams []string)) (stop func())
+}
+
+type loadBalancerServer struct {
+	balancer Balancer
+	name     string
+	mtu      uint32
+	live     *live
+}
+
+// NewServer returns the element of the endpoint called name over a balancer. It
+// follows changes of the balancer's configuration until ctx ends.
+func NewServer(ctx context.Context, name string, b Balancer, options ...Option) networkservice.NetworkServiceServer {
+	s := &loadBalancerServer{balancer: b, name: name, live: newLive()}
+	for _, option := range options {
+		option(s)
+	}
+	context.AfterFunc(ctx, b.Watch(s.live.refresh))
+	return s
+}
+
+func (s *loadBalancerServer) Request(ctx context.Context, request *networkservice.NetworkServiceRequest) (*networkservice.Connection, error) {
+	w, err := s.parse(request.GetConnection())
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	_, registered := loadTarget(ctx)
+	closeCtx := postpone.ContextWithValues(ctx)
+	answer, err := next.Server(ctx).Request(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.serve(ctx, w, answer); err != nil {
+		if !registered {
+			closeCtx, cancel := closeCtx()
+			defer cancel()
+			_, closeErr := next.Server(closeCtx).Close(closeCtx, answer)
+			err = errors.Join(err, closeErr)
+		}
+		return nil, err
+	}
+	return answer, nil
+}
+
+// serve completes the answer and registers its target.
+func (s *loadBalancerServer) serve(ctx context.Context, w wish, answer *networkservice.Connection) error {
+	config := s.balancer.Config()
+	target, err := s.answer(w, answer, config)
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	if err := s.balancer.Register(ctx, target); err != nil {
+		return toStatus(err)
+	}
+	storeTarget(ctx, target)
+	s.live.add(ctx, answer, target.Streams)
+	return nil
+}
+
+func (s *loadBalancerServer) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {
+	s.live.remove(conn.GetId())
+	deleteTarget(ctx)
+	err := s.balancer.Unregister(ctx, conn.GetId())
+	_, closeErr := next.Server(ctx).Close(ctx, conn)
+	return &emptypb.Empty{}, errors.Join(err, closeErr)
+}
+
+// toStatus maps the errors of the balancer.
+func toStatus(err error) error {
+	var unknown *balancer.UnknownStreamError
+	var full *balancer.MaxTargetsError
+	switch {
+	case errors.As(err, &unknown):
+		return status.Errorf(codes.NotFound, "streams: %v", err)
+	case errors.As(err, &full):
+		return status.Errorf(codes.ResourceExhausted, "streams: %v", err)
+	case errors.Is(err, balancer.ErrTooManyTargets):
+		return status.Error(codes.ResourceExhausted, err.Error())
+	case errors.Is(err, balancer.ErrInterfaceTaken):
+		return status.Error(codes.AlreadyExists, err.Error())
+	case errors.Is(err, balancer.ErrClosed):
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	return err
+}
