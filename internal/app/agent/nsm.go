@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/networkservicemesh/api/pkg/api/networkservice"
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weft-project/weft/internal/attachment"
+	"github.com/weft-project/weft/pkg/networkservice/chains/client"
+	"github.com/weft-project/weft/pkg/networkservice/extracontext"
+)
+
+// nsm is the reconciler's view of the mesh.
+type nsm struct {
+	client *client.Client
+	node   *node
+	// live holds the connections as they were answered, by id, with their
+	// tokens, which are not for the disk.
+	live sync.Map
+}
+
+// Endpoints implements attachment.Mesh.
+func (m *nsm) Endpoints(ctx context.Context, service string, known []string, changed func([]string)) {
+	m.client.Endpoints(ctx, service, known, changed)
+}
+
+// Monitor implements attachment.Mesh.
+func (m *nsm) Monitor(ctx context.Context, connection attachment.Connection) error {
+	err := m.client.Monitor(ctx, connection.ID)
+	if errors.Is(err, client.ErrRefreshRequested) {
+		return attachment.ErrRefresh
+	}
+	return err
+}
+
+// Request implements attachment.Mesh.
+func (m *nsm) Request(ctx context.Context, request attachment.Request) (attachment.Connection, error) {
+	ref := m.node.watcher.Path(request.NetNS)
+	if ref.Target == "" {
+		return attachment.Connection{}, &attachment.Error{Kind: attachment.Unavailable, Field: "netns", Message: "the network namespace is gone"}
+	}
+	conn, err := m.connection(request)
+	if err != nil {
+		return attachment.Connection{}, err
+	}
+	fill(conn, request, ref.Path)
+	answer, err := m.client.Request(ctx, &networkservice.NetworkServiceRequest{
+		Connection:           conn,
+		MechanismPreferences: []*networkservice.Mechanism{mechanism(request, ref.Path)},
+	})
+	if err != nil {
+		return attachment.Connection{}, fromMesh(err)
+	}
+	if !ref.Valid() && !m.inPlace(request) {
+		// The process that led to the namespace has ended meanwhile and its
+		// number may have become another's.
+		_, closeErr := m.client.Close(ctx, answer)
+		return attachment.Connection{}, errors.Join(&attachment.Error{Kind: attachment.Unavailable, Field: "netns",
+			Message: "the way to the network namespace changed during the request"}, closeErr)
+	}
+	kept, err := m.keep(request.Connection.ID, answer)
+	if err != nil {
+		_, closeErr := m.client.Close(ctx, answer)
+		m.live.Delete(request.Connection.ID)
+		return attachment.Connection{}, errors.Join(err, closeErr)
+	}
+	return kept, nil
+}
+
+// Close implements attachment.Mesh.
+func (m *nsm) Close(ctx context.Context, request attachment.Request) error {
+	conn, err := m.connection(request)
+	if err != nil {
+		return err
+	}
+	conn.Mechanism = mechanism(request, m.node.watcher.Path(request.NetNS).Path)
+	_, err = m.client.Close(ctx, conn)
+	if expires := request.Connection.Expires; err == nil || !expires.IsZero() && time.Now().After(expires) {
+		m.live.Delete(request.Connection.ID)
+	}
+	if err != nil {
+		return fromMesh(err)
+	}
+	return nil
+}
+
+// connection returns the standing connection, or the begin of a new one.
+func (m *nsm) connection(request attachment.Request) (*networkservice.Connection, error) {
+	if live, ok := m.live.Load(request.Connection.ID); ok && request.Connection.State != nil {
+		return live.(*networkservice.Connection).Clone(), nil
+	}
+	conn := &networkservice.Connection{}
+	if request.Connection.State != nil {
+		if err := proto.Unmarshal(request.Connection.State, conn); err != nil {
+			return nil, fmt.Errorf("decode stored connection %s: %w", request.Connection.ID, err)
+		}
+		return conn, nil
+	}
+	conn.Id = request.Connection.ID
+	conn.Path = m.client.Path(request.Connection.ID)
+	conn.Context = &networkservice.ConnectionContext{IpContext: &networkservice.IPContext{}}
+	for _, address := range request.Addresses {
+		conn.Context.IpContext.SrcIpAddrs = append(conn.Context.IpContext.SrcIpAddrs, address.String())
+	}
+	return conn, nil
+}
+
+// fill writes what is wanted into a connection. Streams travel in the extra
+// context, because changed labels do not pass the SDK's clients.
+func fill(conn *networkservice.Connection, request attachment.Request, path string) {
+	conn.State = networkservice.State_UP
+	conn.NetworkService = request.Service
+	conn.NetworkServiceEndpointName = request.Endpoint
+	conn.Labels = request.Labels
+	if conn.Mechanism != nil {
+		conn.Mechanism = mechanism(request, path)
+	}
+	extracontext.SetStreams(conn, request.Streams)
+	extracontext.SetTarget(conn, request.Target)
+	if conn.Context.EthernetContext == nil {
+		conn.Context.EthernetContext = &networkservice.EthernetContext{}
+	}
+	conn.Context.EthernetContext.SrcMac = request.MAC.String()
+}
+
+func mechanism(request attachment.Request, path string) *networkservice.Mechanism {
+	m := kernel.ToMechanism(kernel.New((&url.URL{Scheme: "file", Path: path}).String()))
+	m.SetInterfaceName(request.Interface)
+	return m.Mechanism
+}
+
+// inPlace reports whether the workload's namespace has the interface.
+func (m *nsm) inPlace(request attachment.Request) bool {
+	iface, err := m.node.Interface(m.node.Path(request.NetNS), request.Interface)
+	return err == nil && iface.MAC.String() == request.MAC.String()
+}
+
+// keep remembers an answered connection.
+func (m *nsm) keep(id string, conn *networkservice.Connection) (attachment.Connection, error) {
+	m.live.Store(id, conn.Clone())
+	kept := attachment.Connection{ID: id, Expires: client.Expires(conn)}
+	var err error
+	if kept.Addresses, kept.VIPs, err = addresses(conn); err != nil {
+		return attachment.Connection{}, fmt.Errorf("read answer of %s: %w", conn.GetNetworkServiceEndpointName(), err)
+	}
+	lasting := conn.Clone()
+	for _, segment := range lasting.GetPath().GetPathSegments() {
+		segment.Token, segment.Expires, segment.Metrics = "", nil, nil
+	}
+	if kept.State, err = (proto.MarshalOptions{Deterministic: true}).Marshal(lasting); err != nil {
+		return attachment.Connection{}, fmt.Errorf("encode connection %s: %w", id, err)
+	}
+	return kept, nil
+}
+
+// addresses tells the interface's own addresses from VIPs: those that a policy
+// routes by source.
+func addresses(conn *networkservice.Connection) (own, vips []netip.Prefix, err error) {
+	ip := conn.GetContext().GetIpContext()
+	for _, policy := range ip.GetPolicies() {
+		vip, err := parseAddress(policy.GetFrom())
+		if err != nil {
+			return nil, nil, fmt.Errorf("policy: %w", err)
+		}
+		vips = append(vips, vip)
+	}
+	for _, text := range ip.GetSrcIpAddrs() {
+		address, err := parseAddress(text)
+		if err != nil {
+			return nil, nil, fmt.Errorf("address: %w", err)
+		}
+		if !slices.Contains(vips, address) {
+			own = append(own, address)
+		}
+	}
+	return own, vips, nil
+}
+
+var kindOfCode = map[codes.Code]attachment.Kind{
+	codes.InvalidArgument:    attachment.Invalid,
+	codes.NotFound:           attachment.NotFound,
+	codes.AlreadyExists:      attachment.Exists,
+	codes.PermissionDenied:   attachment.Denied,
+	codes.Unauthenticated:    attachment.Denied,
+	codes.ResourceExhausted:  attachment.Exhausted,
+	codes.FailedPrecondition: attachment.Precondition,
+	codes.Unavailable:        attachment.Unavailable,
+	codes.DeadlineExceeded:   attachment.Unavailable,
+	codes.Canceled:           attachment.Unavailable,
+}
+
+// fromMesh turns an error of the mesh into the reconciler's.
+func fromMesh(err error) error {
+	origin := client.Origin(err)
+	return &attachment.Error{Kind: kindOfCode[origin.Code()], Message: origin.Message()}
+}
