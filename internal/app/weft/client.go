@@ -18,6 +18,9 @@ import (
 	daemonv1 "github.com/weft-project/weft/pkg/api/daemon/v1"
 )
 
+// maxAnswer is enough for the largest set of resources that weft accepts.
+const maxAnswer = 64 << 20
+
 // withAgent calls fn with a client of the agent on the workload socket, or of
 // the one on the administrator's.
 func (a *app) withAgent(ctx context.Context, admin bool, fn func(context.Context, agentv1.AgentClient) error) error {
@@ -51,7 +54,8 @@ func (a *app) withConn(ctx context.Context, socket string, fn func(context.Conte
 	if err := probe(ctx, socket); err != nil {
 		return err
 	}
-	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", socket, err)
 	}
