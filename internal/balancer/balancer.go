@@ -49,6 +49,7 @@ type Balancer struct {
 	targets  map[string]*target
 	legs     map[string]*leg // by interface name
 	present  map[string]nl.Link
+	retired  []retired
 	streamID numbers
 	targetID numbers
 	order    uint64        // of dirty streams
@@ -104,6 +105,8 @@ func (b *Balancer) Close() {
 	b.notify()
 	b.mu.Unlock()
 	b.cancel()
+	b.work.Wait()
+	b.closeRetired()
 	b.work.Wait()
 }
 

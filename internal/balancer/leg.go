@@ -83,13 +83,31 @@ func (b *Balancer) follow(l *leg) {
 	}
 }
 
-// detach closes the leg's program, aside because that waits for the kernel. The
-// caller holds the lock.
+// retired is a reply program to close.
+type retired struct {
+	iface   string
+	program io.Closer
+}
+
+// detach takes the program from a leg. It is closed by and by: that waits for
+// the kernel, and no removal shall wait with it. The caller holds the lock.
 func (b *Balancer) detach(l *leg) {
-	if program := l.program; program != nil {
+	if l.program != nil {
+		b.retired = append(b.retired, retired{l.iface, l.program})
 		l.program = nil
-		b.work.Go(func() { b.closeProgram(l.iface, program) })
+		b.rouse()
 	}
+}
+
+// closeRetired closes the programs of detached legs, aside. The settler calls it
+// when it has nothing else to do.
+func (b *Balancer) closeRetired() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.retired {
+		b.work.Go(func() { b.closeProgram(r.iface, r.program) })
+	}
+	b.retired = nil
 }
 
 func (b *Balancer) closeProgram(iface string, program io.Closer) {
@@ -120,7 +138,8 @@ func (b *Balancer) bringUp(l *leg, index int) {
 	if b.legs[l.iface] != l || l.index != index { // overtaken by events
 		l.busy = false
 		if program != nil {
-			b.work.Go(func() { b.closeProgram(l.iface, program) })
+			b.retired = append(b.retired, retired{l.iface, program})
+			b.rouse()
 		}
 		b.followName(l.iface)
 		return

@@ -116,6 +116,7 @@ func (b *Balancer) settle() {
 			b.build(s)
 			continue
 		}
+		b.closeRetired()
 		timer.Reset(again)
 		select {
 		case <-b.wake:
