@@ -25,21 +25,19 @@ func (h *Handle) Addresses(index int) ([]netip.Prefix, error) {
 	return prefixes, nil
 }
 
-// AddressOwner returns the index of the interface that has the address, 0 when
-// no interface of the namespace has it.
-func (h *Handle) AddressOwner(addr netip.Addr) (int, error) {
-	found, err := dump(func() ([]netlink.Addr, error) {
-		return h.lib.AddrList(nil, family(addr))
-	})
+// AddressOwners returns for every address of the namespace the indices of the
+// interfaces that have it.
+func (h *Handle) AddressOwners() (map[netip.Addr][]int, error) {
+	found, err := dump(func() ([]netlink.Addr, error) { return h.lib.AddrList(nil, unix.AF_UNSPEC) })
 	if err != nil {
-		return 0, wrap(err, "list addresses")
+		return nil, wrap(err, "list addresses")
 	}
+	owners := make(map[netip.Addr][]int, len(found))
 	for _, a := range found {
-		if fromIP(a.IP) == addr {
-			return a.LinkIndex, nil
-		}
+		addr := fromIP(a.IP)
+		owners[addr] = append(owners[addr], a.LinkIndex)
 	}
-	return 0, nil
+	return owners, nil
 }
 
 // AddAddress adds an address. IPv6 addresses are usable at once: duplicate

@@ -72,6 +72,16 @@ func (h *Handle) Close() error {
 	return nil
 }
 
+// Cookie returns the cookie (SO_NETNS_COOKIE) of the handle's namespace.
+func (h *Handle) Cookie() (uint64, error) {
+	fd := h.raw[unix.NETLINK_ROUTE].Socket.GetFd()
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0, fmt.Errorf("get namespace cookie: %w", err)
+	}
+	return cookie, nil
+}
+
 // execute sends one request and waits for its acknowledgement.
 func (h *Handle) execute(kind int, flags int, data ...vnl.NetlinkRequestData) error {
 	req := vnl.NewNetlinkRequest(kind, flags|unix.NLM_F_ACK)

@@ -169,8 +169,8 @@ func TestAddresses(t *testing.T) {
 		if err := h.AddAddress(a.Index, p); !errors.Is(err, nl.ErrExists) {
 			t.Errorf("second AddAddress(%s): %v, want ErrExists", p, err)
 		}
-		if owner, err := h.AddressOwner(p.Addr()); err != nil || owner != a.Index {
-			t.Errorf("AddressOwner(%s) = %d, %v, want %d", p, owner, err, a.Index)
+		if owners, err := h.AddressOwners(); err != nil || !slices.Equal(owners[p.Addr()], []int{a.Index}) {
+			t.Errorf("AddressOwners()[%s] = %v, %v, want %d", p, owners[p.Addr()], err, a.Index)
 		}
 	}
 	got, err := h.Addresses(a.Index)
@@ -189,8 +189,8 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("second DeleteAddress(%s): %v, want ErrNotFound", p, err)
 		}
 	}
-	if owner, err := h.AddressOwner(want[0].Addr()); err != nil || owner != 0 {
-		t.Errorf("AddressOwner = %d, %v, want 0", owner, err)
+	if owners, err := h.AddressOwners(); err != nil || owners[want[0].Addr()] != nil {
+		t.Errorf("AddressOwners = %v, %v after the removal", owners, err)
 	}
 }
 
@@ -246,8 +246,8 @@ func TestRoutes(t *testing.T) {
 			{Index: a.Index, Gateway: netip.MustParseAddr("169.254.87.2"), OnLink: true, Weight: 3},
 		}},
 	}
-	if used, err := h.TableUsed(7000); used || err != nil {
-		t.Errorf("TableUsed = %v, %v before", used, err)
+	if used, err := h.UsedTables(); used[7000] || err != nil {
+		t.Errorf("UsedTables = %v, %v before", used, err)
 	}
 	for _, r := range want {
 		if err := h.AddRoute(r); err != nil {
@@ -273,8 +273,8 @@ func TestRoutes(t *testing.T) {
 	if diff := cmp.Diff(want, got, sorted, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 		t.Error(diff)
 	}
-	if used, err := h.TableUsed(7000); !used || err != nil {
-		t.Errorf("TableUsed = %v, %v, want true", used, err)
+	if used, err := h.UsedTables(); !used[7000] || err != nil {
+		t.Errorf("UsedTables = %v, %v, want 7000 among them", used, err)
 	}
 	for _, r := range want {
 		if err := h.DeleteRoute(r); err != nil {
@@ -308,8 +308,8 @@ func TestRules(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Error(diff)
 	}
-	if used, err := h.TableUsed(7000); !used || err != nil {
-		t.Errorf("TableUsed = %v, %v, want true", used, err)
+	if used, err := h.UsedTables(); !used[7000] || err != nil {
+		t.Errorf("UsedTables = %v, %v, want 7000 among them", used, err)
 	}
 	for _, r := range want {
 		if err := h.DeleteRule(r); err != nil {

@@ -3,7 +3,6 @@
 package nl
 
 import (
-	"errors"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -67,19 +66,27 @@ func (h *Handle) Routes(table int) ([]Route, error) {
 	return routes, nil
 }
 
-// TableUsed tells whether a routing table has any route or any rule points at
-// it, whoever made it.
-func (h *Handle) TableUsed(table int) (bool, error) {
+// UsedTables returns the routing tables that have any route or that any rule
+// points at, whoever made it.
+func (h *Handle) UsedTables() (map[int]bool, error) {
 	routes, err := dump(func() ([]netlink.Route, error) {
-		return h.lib.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
+		return h.lib.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{}, netlink.RT_FILTER_TABLE)
 	})
 	if err != nil {
-		return false, wrap(err, "list routes of table %d", table)
+		return nil, wrap(err, "list routes of all tables")
 	}
-	rules, err := dump(func() ([]netlink.Rule, error) {
-		return h.lib.RuleListFiltered(unix.AF_UNSPEC, &netlink.Rule{Table: table}, netlink.RT_FILTER_TABLE)
-	})
-	return len(routes) > 0 || len(rules) > 0, wrap(err, "list rules of table %d", table)
+	rules, err := dump(func() ([]netlink.Rule, error) { return h.lib.RuleList(unix.AF_UNSPEC) })
+	if err != nil {
+		return nil, wrap(err, "list rules")
+	}
+	used := map[int]bool{}
+	for _, r := range routes {
+		used[r.Table] = true
+	}
+	for _, r := range rules {
+		used[r.Table] = true
+	}
+	return used, nil
 }
 
 func toRoute(r Route) *netlink.Route {
@@ -163,19 +170,14 @@ func (h *Handle) DeleteRule(r Rule) error {
 
 // Rules returns the rules of ours.
 func (h *Handle) Rules() ([]Rule, error) {
+	found, err := dump(func() ([]netlink.Rule, error) { return h.lib.RuleList(unix.AF_UNSPEC) })
+	if err != nil {
+		return nil, wrap(err, "list rules")
+	}
 	var rules []Rule
-	for _, f := range []int{unix.AF_INET, unix.AF_INET6} {
-		found, err := dump(func() ([]netlink.Rule, error) { return h.lib.RuleList(f) })
-		if errors.Is(err, unix.EAFNOSUPPORT) {
-			continue // a kernel without IPv6
-		}
-		if err != nil {
-			return nil, wrap(err, "list rules")
-		}
-		for _, r := range found {
-			if r.Protocol == Protocol {
-				rules = append(rules, Rule{From: fromIPNet(r.Src), Table: r.Table, Priority: r.Priority})
-			}
+	for _, r := range found {
+		if r.Protocol == Protocol {
+			rules = append(rules, Rule{From: fromIPNet(r.Src), Table: r.Table, Priority: r.Priority})
 		}
 	}
 	return rules, nil

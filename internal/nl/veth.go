@@ -22,8 +22,14 @@ type Veth struct {
 	MTU         int
 	PeerName    string
 	PeerMAC     net.HardwareAddr
+	PeerAlias   string
 	PeerNetNS   string
 	PeerUp      bool
+	// PeerHandle, if not nil, is a handle in PeerNetNS; it saves opening one.
+	PeerHandle *Handle
+	// NoLinkLocal keeps the kernel from giving this end an IPv6 link-local
+	// address and talking on the link by itself.
+	NoLinkLocal bool
 }
 
 // vethTries bounds the search for two different indices.
@@ -98,10 +104,20 @@ func (h *Handle) newVeth(v Veth, peerNS, index int) (Link, error) {
 	if err != nil {
 		return Link{}, err
 	}
-	if v.Alias == "" {
+	// The kernel takes these only for an interface that exists.
+	var late []*vnl.RtAttr
+	if v.Alias != "" {
+		late = append(late, vnl.NewRtAttr(unix.IFLA_IFALIAS, []byte(v.Alias)))
+	}
+	if v.NoLinkLocal {
+		spec := vnl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
+		spec.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, vnl.Uint8Attr(vnl.IN6_ADDR_GEN_MODE_NONE))
+		late = append(late, spec)
+	}
+	if len(late) == 0 {
 		return link, nil
 	}
-	if err := h.SetAlias(link.Index, v.Alias); err != nil {
+	if err := h.setLink(link.Index, 0, 0, late...); err != nil {
 		return Link{}, errors.Join(err, h.DeleteLink(link.Index))
 	}
 	link.Alias = v.Alias
@@ -112,11 +128,19 @@ func (h *Handle) newVeth(v Veth, peerNS, index int) (Link, error) {
 // kernel refuses to create it up: a veth opens only when it has its peer.)
 func (h *Handle) peerOf(v Veth, link Link) (peer Link, err error) {
 	other := h
-	if v.PeerNetNS != "" {
+	switch {
+	case v.PeerHandle != nil:
+		other = v.PeerHandle
+	case v.PeerNetNS != "":
 		if other, err = Open(v.PeerNetNS); err != nil {
 			return Link{}, err
 		}
 		defer func() { err = errors.Join(err, other.Close()) }()
+	}
+	if v.PeerAlias != "" {
+		if err := other.SetAlias(link.PeerIndex, v.PeerAlias); err != nil {
+			return Link{}, err
+		}
 	}
 	if v.PeerUp {
 		if err := other.SetUp(link.PeerIndex); err != nil {

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stitch
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/weft-project/weft/internal/nl"
+)
+
+// event is called for every change of a link of the node. It only wakes the
+// port, which then looks for itself: by the time it has its turn, the event
+// may be old news.
+func (s *Stitcher) event(e nl.LinkEvent) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.byIndex[e.Link.Index]
+	if p == nil || s.closed {
+		return
+	}
+	// Even if carrier is back when the port looks, the kernel has dropped
+	// routes and IPv6 addresses meanwhile.
+	if e.Link.Up && !e.Link.Carrier && strings.HasPrefix(e.Link.Alias, clientAlias) {
+		p.lost.Store(true)
+	}
+	if p.pending.CompareAndSwap(false, true) {
+		s.work.Go(func() { s.refresh(p) })
+	}
+}
+
+// refresh brings the port to the present carrier of its links.
+func (s *Stitcher) refresh(p *port) {
+	if err := p.lock(context.Background()); err != nil {
+		return
+	}
+	defer s.release(p)
+	p.pending.Store(false) // before looking: a later event looks again
+	if p.dead {
+		return
+	}
+	host, err := s.handles.get()
+	if err == nil {
+		err = s.follow(host, p)
+		s.handles.put(host)
+	}
+	if err != nil {
+		s.log.Error("follow carrier", "iface", p.key.name, "err", err)
+	}
+}
+
+func (s *Stitcher) follow(host *nl.Handle, p *port) error {
+	lost := p.lost.Swap(false)
+	before := p.carrier
+	var err error
+	if p.carrier, err = s.look(host, &p.client); err != nil {
+		return err
+	}
+	if p.client.outer == 0 {
+		p.set = nil
+	}
+	var errs []error
+	for _, id := range p.ids() {
+		errs = append(errs, s.followLeg(host, p, p.legs[id]))
+	}
+	t := &tx{}
+	errs = append(errs, t.end(s.writeSet(t, p)))
+	if p.carrier && (!before || lost) {
+		errs = append(errs, s.reconfigure(&p.client, union(p.clientSides())))
+	}
+	return errors.Join(errs...)
+}
+
+// followLeg passes the client's carrier on to the leg's endpoint and notes
+// the endpoint's.
+func (s *Stitcher) followLeg(host *nl.Handle, p *port, l *leg) error {
+	carrier, err := s.look(host, &l.endpoint)
+	if err != nil {
+		return err
+	}
+	rose := carrier && !l.carrier
+	l.carrier = carrier
+	if l.endpoint.outer == 0 {
+		l.up = false
+		return nil
+	}
+	switch {
+	case p.carrier && !l.up:
+		err = host.SetUp(l.endpoint.outer)
+	case !p.carrier && l.up:
+		err = host.SetDown(l.endpoint.outer)
+	}
+	if err != nil {
+		return err
+	}
+	l.up = p.carrier
+	if rose || carrier && !l.endpoint.configured {
+		return s.reconfigure(&l.endpoint, union([]Side{l.want.Endpoint}))
+	}
+	return nil
+}
+
+// look returns the carrier of an outer end, and forgets one that is gone.
+func (s *Stitcher) look(host *nl.Handle, e *end) (carrier bool, err error) {
+	if e.outer == 0 {
+		return false, nil
+	}
+	link, err := host.LinkByIndex(e.outer)
+	if errors.Is(err, nl.ErrNotFound) {
+		return false, s.forget(e)
+	}
+	return link.Carrier, err
+}
+
+// reconfigure puts back what the kernel has dropped while a link was down,
+// and adds the routes that have waited for it.
+func (s *Stitcher) reconfigure(e *end, want config) error {
+	return s.within(e, func(inside *nl.Handle) error {
+		t := &tx{}
+		return t.end(s.configure(t, inside, e, want, false, false))
+	})
+}

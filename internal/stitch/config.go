@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stitch
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+)
+
+// defaultMTU is the kernel's for veth.
+const defaultMTU = 1500
+
+// hops is where a route leads on one interface.
+type hops struct {
+	gateways []netip.Addr // sorted; the zero address is the link itself
+	source   netip.Addr   // preferred source, may be zero
+}
+
+func (h hops) equal(other hops) bool {
+	return h.source == other.source && slices.Equal(h.gateways, other.gateways)
+}
+
+type routes map[netip.Prefix]hops
+
+// config is what an interface shall have.
+type config struct {
+	mtu        int
+	addresses  []netip.Prefix // in order, the first is the kernel's first choice as source
+	routes     routes
+	neighbours map[netip.Addr]string // MAC as string(bytes)
+	policies   map[netip.Prefix]routes
+}
+
+// union is what several legs want of their common interface. In a conflict
+// the last one wins, so the order must be stable.
+func union(sides []Side) config {
+	c := config{
+		routes: routes{}, neighbours: map[netip.Addr]string{}, policies: map[netip.Prefix]routes{},
+	}
+	for _, side := range sides {
+		if side.MTU != 0 && (c.mtu == 0 || side.MTU < c.mtu) {
+			c.mtu = side.MTU
+		}
+		for _, a := range side.Addresses {
+			if !slices.Contains(c.addresses, a) {
+				c.addresses = append(c.addresses, a)
+			}
+		}
+		for _, r := range side.Routes {
+			c.routes.add(r, side.source(r))
+		}
+		for _, n := range side.Neighbours {
+			c.neighbours[n.IP] = string(n.MAC)
+		}
+		for _, p := range side.Policies {
+			from := p.From.Masked()
+			if c.policies[from] == nil {
+				c.policies[from] = routes{}
+			}
+			for _, r := range p.Routes {
+				c.policies[from].add(r, netip.Addr{})
+			}
+		}
+	}
+	if c.mtu == 0 {
+		c.mtu = defaultMTU
+	}
+	return c
+}
+
+// add merges a route: several gateways of one prefix share the traffic.
+func (rs routes) add(r Route, source netip.Addr) {
+	prefix := r.Prefix.Masked()
+	present, known := rs[prefix]
+	if known && present.source != source {
+		source = netip.Addr{} // legs disagree: the kernel chooses
+	}
+	gateways := slices.Clone(present.gateways)
+	if at, found := slices.BinarySearchFunc(gateways, r.Gateway, netip.Addr.Compare); !found {
+		gateways = slices.Insert(gateways, at, r.Gateway)
+	}
+	rs[prefix] = hops{gateways: gateways, source: source}
+}
+
+// source is the address that packets on a route of this side shall carry: its
+// own one, not one of another leg and not one with a policy (a VIP).
+func (s Side) source(r Route) netip.Addr {
+	for _, a := range s.Addresses {
+		addr := a.Addr()
+		if addr.Is4() != r.Prefix.Addr().Is4() {
+			continue
+		}
+		if !slices.ContainsFunc(s.Policies, func(p Policy) bool { return p.From.Contains(addr) }) {
+			return addr
+		}
+	}
+	return netip.Addr{}
+}
+
+func macOf(bytes string) net.HardwareAddr { return net.HardwareAddr(bytes) }

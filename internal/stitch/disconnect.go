@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stitch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/weft-project/weft/internal/nl"
+)
+
+// Withdraw stops sending the client's frames to a leg; the other direction
+// and the interfaces stay. Connect takes it back. An unknown leg is no error.
+func (s *Stitcher) Withdraw(ctx context.Context, id string) error {
+	return s.withLeg(ctx, "withdraw", id, func(host *nl.Handle, p *port, l *leg) error {
+		t := &tx{hook: s.opts.hook}
+		restore(t, &l.withdrawn)
+		l.withdrawn = true
+		return t.end(s.writeSet(t, p))
+	})
+}
+
+// Disconnect removes a leg, and the client's interface with its last leg. It
+// succeeds also when the namespaces or interfaces are gone. An unknown leg is
+// no error. After an error the leg is withdrawn and can be disconnected again.
+func (s *Stitcher) Disconnect(ctx context.Context, id string) error {
+	return s.withLeg(ctx, "disconnect", id, func(host *nl.Handle, p *port, l *leg) error {
+		l.withdrawn = true
+		t := &tx{hook: s.opts.hook}
+		if err := t.end(s.writeSet(t, p)); err != nil {
+			return err
+		}
+		delete(p.legs, id)
+		if err := s.removeLeg(host, p, l); err != nil {
+			p.legs[id] = l
+			return err
+		}
+		s.disown(id)
+		return nil
+	})
+}
+
+// removeLeg removes what the other legs of the port do not need. Source
+// addresses and policies go before the interfaces, so that nothing is left of
+// them in the namespaces.
+func (s *Stitcher) removeLeg(host *nl.Handle, p *port, l *leg) error {
+	ends := []*end{&l.endpoint}
+	if len(p.legs) == 0 {
+		ends = append(ends, &p.client)
+		if err := sideError("client", s.clear(&p.client)); err != nil {
+			return err
+		}
+	} else if err := sideError("client", s.shrink(host, p)); err != nil {
+		return err
+	}
+	if err := sideError("endpoint", s.clear(&l.endpoint)); err != nil {
+		return err
+	}
+	if s.opts.hook != nil {
+		if err := s.opts.hook("delete veth"); err != nil {
+			return err
+		}
+	}
+	return s.remove(host, ends...)
+}
+
+// shrink brings the client's interface to what its remaining legs want.
+func (s *Stitcher) shrink(host *nl.Handle, p *port) error {
+	want := union(p.clientSides())
+	return s.within(&p.client, func(inside *nl.Handle) error {
+		t := &tx{hook: s.opts.hook}
+		err := t.setMTU(host, inside, &p.client, want.mtu)
+		if err == nil {
+			err = s.configure(t, inside, &p.client, want, false, false)
+		}
+		return t.end(err)
+	})
+}
+
+// clear removes what would outlive an interface in its namespace: rules and
+// the blackholes of their tables. The addresses go first.
+func (s *Stitcher) clear(e *end) error {
+	if len(e.in.tables) == 0 {
+		return nil
+	}
+	err := s.within(e, func(inside *nl.Handle) error {
+		t := &tx{hook: s.opts.hook}
+		empty := union(nil)
+		return t.end(s.configure(t, inside, e, empty, false, false))
+	})
+	if err != nil {
+		return err
+	}
+	// The namespace or the interface may be gone; then so are the tables.
+	lease := tableLease{set: &s.tables, cookie: e.in.cookie}
+	for from, table := range e.in.tables {
+		lease.release(table)
+		delete(e.in.tables, from)
+	}
+	return nil
+}
+
+// within calls fn with a handle in the namespace of an end, unless that
+// namespace is gone.
+func (s *Stitcher) within(e *end, fn func(inside *nl.Handle) error) error {
+	inside, cookie, err := openSide(Side{NetNS: e.in.path})
+	if errors.Is(err, ErrNoNamespace) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = inside.Close() }()
+	if cookie != e.in.cookie {
+		return nil // the path names a new namespace
+	}
+	return fn(inside)
+}
+
+// withLeg calls fn with the leg's port locked.
+func (s *Stitcher) withLeg(ctx context.Context, what, id string, fn func(*nl.Handle, *port, *leg) error) error {
+	s.mu.Lock()
+	p := s.legs[id]
+	s.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	if err := p.lock(ctx); err != nil {
+		return fmt.Errorf("%s %s: %w", what, id, err)
+	}
+	defer s.release(p)
+	l := p.legs[id]
+	if l == nil {
+		return nil // meanwhile disconnected
+	}
+	host, err := s.handles.get()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", what, id, err)
+	}
+	defer s.handles.put(host)
+	if err := fn(host, p, l); err != nil {
+		return fmt.Errorf("%s %s: %w", what, id, err)
+	}
+	return nil
+}

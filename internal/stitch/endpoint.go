@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stitch
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/weft-project/weft/internal/nl"
+)
+
+// endpoint makes the endpoint's interface of a leg, or changes it.
+func (c *connecting) endpoint(l *leg) error {
+	side := l.want.Endpoint
+	inside, cookie, err := openSide(side)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = inside.Close() }()
+
+	want := union([]Side{side})
+	same, err := c.present(l, inside, cookie)
+	if err != nil {
+		return err
+	}
+	if same {
+		return c.change(l, inside, want)
+	}
+	c.replace(l)
+	id := endpointAlias + l.want.ID
+	l.endpoint = end{in: inner{cookie: cookie}}
+	err = c.s.veth(c.tx, c.host, &l.endpoint, nl.Veth{
+		Name: outerName("we-", cookie, l.want.ID, side.Interface), Alias: id, NoLinkLocal: true,
+		PeerName: side.Interface, PeerAlias: id, PeerMAC: side.MAC, MTU: want.mtu,
+		PeerNetNS: side.NetNS, PeerHandle: inside, PeerUp: !l.want.EndpointBringsUp,
+	})
+	if err != nil {
+		return err
+	}
+	c.s.ownIndex(c.tx, l.endpoint.outer, c.p)
+	l.up, l.carrier = false, false
+	if err := c.point(l); err != nil {
+		return err
+	}
+	return c.s.configure(c.tx, inside, &l.endpoint, want, true, !l.want.EndpointBringsUp)
+}
+
+// present tells whether the leg has the interface that it wants.
+func (c *connecting) present(l *leg, inside *nl.Handle, cookie uint64) (bool, error) {
+	e, side := &l.endpoint, l.want.Endpoint
+	if e.outer == 0 || e.in.cookie != cookie || e.in.name != side.Interface {
+		return false, nil
+	}
+	link, err := inside.LinkByIndex(e.in.index)
+	if err == nil && link.PeerIndex == e.outer {
+		return true, nil
+	}
+	if err != nil && !errors.Is(err, nl.ErrNotFound) {
+		return false, err
+	}
+	// Removed from within, and the event is still to come.
+	return false, c.s.forget(e)
+}
+
+// change brings the leg's present interface to what is wanted.
+func (c *connecting) change(l *leg, inside *nl.Handle, want config) error {
+	e, side := &l.endpoint, l.want.Endpoint
+	e.in.path = side.NetNS
+	if old := e.in.mac; side.MAC != nil && string(side.MAC) != string(old) {
+		err := c.tx.must("set MAC",
+			func() error { return inside.SetMAC(e.in.index, side.MAC) },
+			func() error { return inside.SetMAC(e.in.index, old) })
+		if err != nil {
+			return err
+		}
+		e.in.mac = side.MAC
+	}
+	if err := c.tx.setMTU(c.host, inside, e, want.mtu); err != nil {
+		return err
+	}
+	return c.s.configure(c.tx, inside, e, want, false, false)
+}
+
+// replace removes the present interface of a leg, in another namespace or
+// with another name, when the new one works.
+func (c *connecting) replace(l *leg) {
+	old := l.endpoint
+	c.tx.after(func() {
+		if err := errors.Join(c.s.clear(&old), c.s.remove(c.host, &old)); err != nil {
+			c.s.log.Error("remove replaced interface", "conn", l.want.ID, "iface", old.outerName, "err", err)
+		}
+	})
+}
+
+// remove deletes interfaces, all at once, with what the data path has of them.
+func (s *Stitcher) remove(host *nl.Handle, ends ...*end) error {
+	var indices []int
+	for _, e := range ends {
+		if e.outer != 0 {
+			indices = append(indices, e.outer)
+		}
+	}
+	if err := host.DeleteLinks(indices...); err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range ends {
+		if e.outer != 0 {
+			errs = append(errs, s.forget(e))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// forget drops what the data path knows of an interface that is gone.
+func (s *Stitcher) forget(e *end) error {
+	outer := e.outer
+	e.outer = 0
+	s.mu.Lock()
+	delete(s.byIndex, outer)
+	s.mu.Unlock()
+	if err := s.xc.Delete(outer); err != nil {
+		return fmt.Errorf("forget %s: %w", e.outerName, err)
+	}
+	return nil
+}

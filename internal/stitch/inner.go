@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stitch
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/weft-project/weft/internal/nl"
+)
+
+// inner is the configured end of an interface, in a namespace of others.
+type inner struct {
+	path   string // may be gone or name another namespace by now: compare cookie
+	cookie uint64
+	name   string
+	index  int
+	mac    net.HardwareAddr
+
+	ours   config               // what we have put on it
+	tables map[netip.Prefix]int // by policy source
+}
+
+// reality is what the kernel has, of what matters to an inner end.
+type reality struct {
+	up         bool
+	mtu        int
+	addresses  []netip.Prefix
+	routes     routes
+	neighbours map[netip.Addr]string
+	tables     map[int]tableState
+}
+
+type tableState struct {
+	routes    routes
+	blackhole bool
+	rule      bool
+}
+
+// read finds out what the kernel has. An interface that is gone has nothing,
+// but rules and tables outlive it.
+func (in *inner) read(h *nl.Handle) (reality, error) {
+	r := reality{routes: routes{}, neighbours: map[netip.Addr]string{}, tables: map[int]tableState{}}
+	link, err := h.LinkByIndex(in.index)
+	if errors.Is(err, nl.ErrNotFound) {
+		return r, in.readTables(h, r.tables)
+	}
+	if err != nil {
+		return r, err
+	}
+	r.up, r.mtu = link.Up, link.MTU
+	if r.addresses, err = h.Addresses(in.index); err != nil {
+		return r, err
+	}
+	neighbours, err := h.Neighbours(in.index)
+	if err != nil {
+		return r, err
+	}
+	for _, n := range neighbours {
+		r.neighbours[n.IP] = string(n.MAC)
+	}
+	if r.routes, _, err = in.readTable(h, 0); err != nil {
+		return r, err
+	}
+	return r, in.readTables(h, r.tables)
+}
+
+func (in *inner) readTables(h *nl.Handle, tables map[int]tableState) error {
+	if len(in.tables) == 0 {
+		return nil
+	}
+	rules, err := h.Rules()
+	if err != nil {
+		return err
+	}
+	for from, table := range in.tables {
+		var state tableState
+		if state.routes, state.blackhole, err = in.readTable(h, table); err != nil {
+			return err
+		}
+		state.rule = slices.Contains(rules, ruleOf(from, table))
+		tables[table] = state
+	}
+	return nil
+}
+
+// readTable returns the routes over this interface, and whether the table has
+// a blackhole.
+func (in *inner) readTable(h *nl.Handle, table int) (found routes, blackhole bool, err error) {
+	list, err := h.Routes(table)
+	if err != nil {
+		return nil, false, err
+	}
+	found = routes{}
+	for _, r := range list {
+		switch {
+		case r.Blackhole:
+			blackhole = true
+		case r.Index == in.index:
+			found.add(Route{Prefix: r.Prefix, Gateway: r.Gateway}, r.Source)
+		}
+		for _, hop := range r.Multipath {
+			if hop.Index == in.index {
+				found.add(Route{Prefix: r.Prefix, Gateway: hop.Gateway}, r.Source)
+			}
+		}
+	}
+	return found, blackhole, nil
+}
+
+// netRoute makes the kernel's route of a prefix.
+func (in *inner) netRoute(prefix netip.Prefix, h hops, table int) nl.Route {
+	r := nl.Route{Prefix: prefix, Table: table, Source: h.source}
+	if len(h.gateways) == 1 {
+		r.Index, r.Gateway, r.OnLink = in.index, h.gateways[0], h.gateways[0].IsValid()
+		return r
+	}
+	for _, gateway := range h.gateways {
+		r.Multipath = append(r.Multipath, nl.NextHop{Index: in.index, Gateway: gateway, OnLink: gateway.IsValid()})
+	}
+	return r
+}
+
+// checkAddresses refuses addresses that another interface of the namespace
+// has: replies would leave by either.
+func (in *inner) checkAddresses(h *nl.Handle, missing []netip.Prefix) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	owners, err := h.AddressOwners()
+	if err != nil {
+		return err
+	}
+	for _, a := range missing {
+		for _, index := range owners[a.Addr()] {
+			if index == in.index {
+				continue
+			}
+			name := fmt.Sprint("interface ", index)
+			if link, err := h.LinkByIndex(index); err == nil {
+				name = link.Name
+			}
+			return fmt.Errorf("address %s of %s is on %s: %w", a, in.name, name, ErrAddressTaken)
+		}
+	}
+	return nil
+}

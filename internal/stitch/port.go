@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stitch
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync/atomic"
+
+	"github.com/weft-project/weft/internal/netns"
+	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/pkg/dataplane/xconnect"
+)
+
+// Every interface carries as alias what it belongs to.
+const (
+	clientAlias   = "weft:client:"   // + namespace cookie / interface
+	endpointAlias = "weft:endpoint:" // + leg id
+)
+
+// portKey is a workload's interface: namespace cookie and name.
+type portKey struct {
+	cookie uint64
+	name   string
+}
+
+// port is a client port and its legs. What follows turn is guarded
+// by it, but for the atomics.
+type port struct {
+	key  portKey
+	turn chan struct{} // holds one token while the port is in use
+
+	pending atomic.Bool // a refresh is about to run
+	lost    atomic.Bool // the client's carrier was lost since the last refresh
+
+	dead    bool // removed from the Stitcher: look it up again
+	client  end
+	carrier bool // of the client's outer end
+	mtu     int
+	legs    map[string]*leg
+	set     []xconnect.Leg // as written last
+}
+
+// end is a pair of ends: outer is 0 while the interface does not exist.
+type end struct {
+	outer     int
+	outerName string
+	in        inner
+	// configured is false when the routes wait for the link.
+	configured bool
+}
+
+// leg is a leg of a port.
+type leg struct {
+	want      Leg
+	endpoint  end
+	carrier   bool // of the endpoint's outer end
+	up        bool // the outer end is administratively up
+	withdrawn bool
+}
+
+func newPort(key portKey) *port {
+	return &port{key: key, turn: make(chan struct{}, 1), legs: map[string]*leg{}}
+}
+
+func (p *port) lock(ctx context.Context) error {
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for interface %s: %w", p.key.name, ctx.Err())
+	}
+}
+
+func (p *port) unlock() { <-p.turn }
+
+// ids returns the legs' ids in the order that decides conflicts.
+func (p *port) ids() []string { return slices.Sorted(maps.Keys(p.legs)) }
+
+// clientSides returns what the legs want of the client's interface.
+func (p *port) clientSides() []Side {
+	sides := make([]Side, 0, len(p.legs))
+	for _, id := range p.ids() {
+		sides = append(sides, p.legs[id].want.Client)
+	}
+	return sides
+}
+
+// live returns the legs for frames of the client: those whose endpoint is up.
+// The only leg is used in any case; there is no better one.
+func (p *port) live() []xconnect.Leg {
+	var usable, live []xconnect.Leg
+	for _, id := range p.ids() {
+		l := p.legs[id]
+		if l.withdrawn || l.endpoint.outer == 0 {
+			continue
+		}
+		way := xconnect.Leg{IfIndex: l.endpoint.outer, MAC: l.endpoint.in.mac, Local: l.want.Local}
+		usable = append(usable, way)
+		if l.carrier {
+			live = append(live, way)
+		}
+	}
+	if len(usable) == 1 {
+		return usable
+	}
+	return live
+}
+
+// outerName names an outer end by what it belongs to: a restarted process
+// finds it again, and two processes do not collide.
+func outerName(prefix string, cookie uint64, parts ...string) string {
+	hash := sha256.New()
+	_, _ = fmt.Fprintf(hash, "%d %q", cookie, parts) // never fails
+	return prefix + hex.EncodeToString(hash.Sum(nil)[:5])
+}
+
+// openSide opens a netlink handle in a side's namespace.
+func openSide(side Side) (*nl.Handle, uint64, error) {
+	h, err := nl.Open(side.NetNS)
+	if errors.Is(err, netns.ErrNotFound) {
+		return nil, 0, fmt.Errorf("%s: %w: %w", side.NetNS, ErrNoNamespace, err)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	cookie, err := h.Cookie()
+	if err != nil {
+		return nil, 0, errors.Join(err, h.Close())
+	}
+	return h, cookie, nil
+}
+
+// veth makes the interface of a side, its outer end in the node's namespace.
+// What an earlier process has left under the outer end's name is ours and is
+// replaced.
+func (s *Stitcher) veth(t *tx, host *nl.Handle, e *end, v nl.Veth) error {
+	var link, peer nl.Link
+	add := func() (err error) {
+		link, peer, err = host.AddVeth(v)
+		if errors.Is(err, nl.ErrExists) {
+			if old, lookup := host.LinkByName(v.Name); lookup == nil && s.ownerOf(old.Index) == nil {
+				if err := host.DeleteLink(old.Index); err != nil {
+					return err
+				}
+				link, peer, err = host.AddVeth(v)
+			}
+		}
+		if errors.Is(err, nl.ErrExists) {
+			return fmt.Errorf("%s: %w", v.PeerName, ErrInterfaceTaken)
+		}
+		return err
+	}
+	restore(t, e)
+	err := t.must("add veth", add, func() error { return host.DeleteLink(link.Index) })
+	if err != nil {
+		return err
+	}
+	e.outer, e.outerName, e.configured = link.Index, v.Name, false
+	e.in.path, e.in.name, e.in.index, e.in.mac = v.PeerNetNS, v.PeerName, peer.Index, peer.MAC
+	e.in.ours = config{mtu: peer.MTU}
+	return t.must("attach program",
+		func() error { return s.xc.Attach(link.Index) },
+		func() error { return s.xc.Delete(link.Index) })
+}
+
+// configure brings an inner end to what is wanted. fresh says that it has
+// been made just now, in state up.
+func (s *Stitcher) configure(t *tx, h *nl.Handle, e *end, want config, fresh, up bool) error {
+	is := reality{up: up, mtu: e.in.ours.mtu}
+	if !fresh {
+		var err error
+		if is, err = e.in.read(h); err != nil {
+			return err
+		}
+	}
+	restore(t, &e.configured)
+	a := applier{
+		tx: t, h: h, in: &e.in, is: is, want: want,
+		tables: &tableLease{set: &s.tables, cookie: e.in.cookie},
+	}
+	if err := a.apply(); err != nil {
+		return err
+	}
+	e.configured = is.up
+	return nil
+}
+
+// setMTU gives both ends the same MTU; the larger end first forwards what the
+// smaller sends.
+func (t *tx) setMTU(host, inside *nl.Handle, e *end, mtu int) error {
+	old, err := host.LinkByIndex(e.outer)
+	if err != nil || old.MTU == mtu {
+		return err
+	}
+	outer := func() error {
+		return t.must("set MTU", func() error { return host.SetMTU(e.outer, mtu) },
+			func() error { return host.SetMTU(e.outer, old.MTU) })
+	}
+	within := func() error {
+		return t.must("set MTU", func() error { return inside.SetMTU(e.in.index, mtu) },
+			func() error { return inside.SetMTU(e.in.index, old.MTU) })
+	}
+	first, second := within, outer
+	if mtu > old.MTU {
+		first, second = outer, within
+	}
+	if err := first(); err != nil {
+		return err
+	}
+	return second()
+}
+
+// writeSet writes the client port's legs if they have changed.
+func (s *Stitcher) writeSet(t *tx, p *port) error {
+	if p.client.outer == 0 {
+		return nil
+	}
+	live, old := p.live(), p.set
+	if slices.EqualFunc(live, old, sameLeg) {
+		return nil
+	}
+	restore(t, &p.set)
+	client := p.client.outer
+	err := t.must("write legs",
+		func() error { return s.xc.SetClient(client, live) },
+		func() error { return s.xc.SetClient(client, old) })
+	if err != nil {
+		return err
+	}
+	p.set = live
+	return nil
+}
+
+func sameLeg(a, b xconnect.Leg) bool {
+	return a.IfIndex == b.IfIndex && a.Local == b.Local && string(a.MAC) == string(b.MAC)
+}

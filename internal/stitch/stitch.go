@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package stitch owns the ports and legs of a node: it makes the interfaces in
+// the namespaces of workloads and endpoints, configures them and joins them
+// with the cross-connect.
+//
+// A leg joins one interface of a workload (the client) with one interface of
+// an endpoint. Legs with the same client interface share a port: the interface
+// carries the union of what its legs want, and loses only what no leg wants
+// any more. Everything is applied as a difference to what is there, so an
+// unchanged leg changes nothing.
+//
+// The life of a leg is the carrier of its links. While the client's interface
+// has none, the legs' outer ends are down, so that the endpoints see the loss;
+// a leg whose endpoint has none is not used while there is another.
+//
+// Nothing here keeps a descriptor of a workload's or endpoint's namespace: it
+// would keep the namespace alive.
+package stitch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/pkg/dataplane/xconnect"
+)
+
+// What callers branch on. The text of an error names the side and the value.
+var (
+	ErrInterfaceTaken   = errors.New("interface name is taken")
+	ErrBadInterfaceName = errors.New("bad interface name")
+	ErrNoNamespace      = errors.New("no such network namespace")
+	ErrMACConflict      = errors.New("interface has another MAC address")
+	ErrAddressTaken     = errors.New("address is taken by another interface")
+	ErrInvalidLeg       = errors.New("invalid leg")
+	ErrTooManyLegs      = xconnect.ErrTooManyLegs
+	ErrClosed           = errors.New("stitcher is closed")
+)
+
+// Route is a route to Prefix over the side's interface.
+type Route struct {
+	Prefix  netip.Prefix
+	Gateway netip.Addr // zero: directly on the link
+}
+
+// Neighbour is a permanent neighbour entry.
+type Neighbour struct {
+	IP  netip.Addr
+	MAC net.HardwareAddr
+}
+
+// Policy is a routing table of its own for the packets from a source. When no
+// route of it matches, the packets are dropped (blackhole), they never take
+// another network.
+type Policy struct {
+	From   netip.Prefix
+	Routes []Route
+}
+
+// Side is the inner end of an interface and its configuration.
+type Side struct {
+	NetNS      string           // path of the namespace's file; may be gone after the call
+	Interface  string           // 1 to 15 bytes
+	MAC        net.HardwareAddr // nil: the kernel's choice
+	MTU        int              // 0: the kernel's choice
+	Addresses  []netip.Prefix
+	Routes     []Route
+	Neighbours []Neighbour
+	Policies   []Policy
+}
+
+// Leg joins a client with an endpoint.
+type Leg struct {
+	ID               string // the connection's id
+	Client, Endpoint Side
+	EndpointBringsUp bool // the endpoint sets its interface up itself, when it is ready
+	Local            bool // preferred to legs that are not
+}
+
+// Options configure a Stitcher.
+type Options struct {
+	// NetNS is the namespace of the outer ends; empty is the present one.
+	NetNS string
+	// Gateway is the anycast MAC; nil is xconnect.DefaultGateway.
+	Gateway net.HardwareAddr
+	// PinDir is passed to the cross-connect.
+	PinDir string
+	// Logger gets what happens outside a call; nil is slog.Default.
+	Logger *slog.Logger
+
+	// hook is called before every change of the kernel's state; its error
+	// is the change's. Tests inject failures with it.
+	hook func(step string) error
+}
+
+// Stitcher makes, changes and removes legs. Its methods may be called
+// concurrently; those of one client interface wait for each other.
+type Stitcher struct {
+	opts    Options
+	log     *slog.Logger
+	xc      *xconnect.XConnect
+	handles handlePool
+	stop    context.CancelFunc
+	work    sync.WaitGroup // refreshes under way
+
+	mu      sync.Mutex
+	closed  bool
+	ports   map[portKey]*port
+	legs    map[string]*port // by leg id
+	byIndex map[int]*port    // by outer end of client and endpoint
+	tables  tableSet         // has a lock of its own
+}
+
+// New opens the cross-connect and starts to follow the links of the node.
+func New(opts Options) (*Stitcher, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	xc, err := xconnect.Open(xconnect.Config{NetNS: opts.NetNS, Gateway: opts.Gateway, PinDir: opts.PinDir})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Stitcher{
+		opts: opts, log: opts.Logger, xc: xc, handles: handlePool{netNS: opts.NetNS}, stop: cancel,
+		ports: map[portKey]*port{}, legs: map[string]*port{}, byIndex: map[int]*port{}, tables: tableSet{},
+	}
+	if err := nl.WatchLinks(ctx, opts.NetNS, s.event); err != nil {
+		cancel()
+		return nil, errors.Join(err, xc.Close(false))
+	}
+	return s, nil
+}
+
+// Close ends the work. With keep, all interfaces remain and go on forwarding;
+// without, every leg is disconnected first.
+func (s *Stitcher) Close(keep bool) error {
+	var errs []error
+	if !keep {
+		for _, id := range s.ids() {
+			errs = append(errs, s.Disconnect(context.Background(), id))
+		}
+	}
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.stop()
+	s.work.Wait()
+	errs = append(errs, s.handles.close(), s.xc.Close(keep))
+	return errors.Join(errs...)
+}
+
+func (s *Stitcher) ids() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.legs))
+}
+
+// Counters returns the frames that the cross-connect has seen, by reason.
+func (s *Stitcher) Counters() (map[xconnect.Reason]uint64, error) { return s.xc.Counters() }
+
+// own remembers the port of a leg.
+func (s *Stitcher) own(id string, p *port) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.legs[id] = p
+}
+
+func (s *Stitcher) disown(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.legs, id)
+}
+
+// ownIndex lets events of an outer end reach its port.
+func (s *Stitcher) ownIndex(t *tx, index int, p *port) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.byIndex[index] = p
+	t.revert(func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.byIndex, index)
+		return nil
+	})
+}
+
+func (s *Stitcher) ownerOf(index int) *port {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byIndex[index]
+}
+
+// handlePool keeps netlink sockets of the node's own namespace.
+type handlePool struct {
+	netNS string
+	mu    sync.Mutex
+	free  []*nl.Handle
+}
+
+func (p *handlePool) get() (*nl.Handle, error) {
+	p.mu.Lock()
+	if n := len(p.free); n > 0 {
+		h := p.free[n-1]
+		p.free = p.free[:n-1]
+		p.mu.Unlock()
+		return h, nil
+	}
+	p.mu.Unlock()
+	return nl.Open(p.netNS)
+}
+
+func (p *handlePool) put(h *nl.Handle) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.free = append(p.free, h)
+}
+
+func (p *handlePool) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	for _, h := range p.free {
+		errs = append(errs, h.Close())
+	}
+	p.free = nil
+	return errors.Join(errs...)
+}
+
+// sideError names the side in an error's text.
+func sideError(side string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", side, err)
+}

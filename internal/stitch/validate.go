@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stitch
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// What veth accepts.
+	minMTU = 68
+	maxMTU = 65535
+	// maxID leaves an interface's alias (255 bytes) room for its prefix.
+	maxID = 240
+)
+
+// validate joins all problems of a leg.
+func (l Leg) validate() error {
+	var errs []error
+	if l.ID == "" {
+		errs = append(errs, fmt.Errorf("id is empty: %w", ErrInvalidLeg))
+	}
+	if len(l.ID) > maxID {
+		errs = append(errs, fmt.Errorf("id has %d bytes, at most %d are possible: %w", len(l.ID), maxID, ErrInvalidLeg))
+	}
+	errs = append(errs, sideError("client", l.Client.validate()), sideError("endpoint", l.Endpoint.validate()))
+	return errors.Join(errs...)
+}
+
+func (s Side) validate() error {
+	errs := []error{checkName(s.Interface), checkMAC("MAC", s.MAC)}
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf(format+": %w", append(args, ErrInvalidLeg)...))
+	}
+	if s.NetNS == "" {
+		errs = append(errs, fmt.Errorf("namespace path is empty: %w", ErrNoNamespace))
+	}
+	if s.MTU != 0 && (s.MTU < minMTU || s.MTU > maxMTU) {
+		bad("MTU %d is not between %d and %d", s.MTU, minMTU, maxMTU)
+	}
+	for _, a := range s.Addresses {
+		if !a.IsValid() || a.Addr().IsUnspecified() || a.Addr().IsMulticast() || a.Addr().Is4In6() {
+			bad("address %s", a)
+		}
+	}
+	for _, n := range s.Neighbours {
+		if !n.IP.IsValid() || n.IP.Is4In6() || len(n.MAC) == 0 {
+			bad("neighbour %s %s", n.IP, n.MAC)
+		}
+		errs = append(errs, checkMAC("neighbour "+n.IP.String(), n.MAC))
+	}
+	routes := s.Routes
+	for _, p := range s.Policies {
+		if !p.From.IsValid() || p.From.Addr().Is4In6() {
+			bad("policy from %s", p.From)
+			continue
+		}
+		for _, r := range p.Routes {
+			if r.Prefix.IsValid() && r.Prefix.Addr().Is4() != p.From.Addr().Is4() {
+				bad("policy from %s: route %s of the other family", p.From, r.Prefix)
+			}
+		}
+		routes = append(routes[:len(routes):len(routes)], p.Routes...)
+	}
+	for _, r := range routes {
+		if !r.Prefix.IsValid() || r.Prefix.Addr().Is4In6() ||
+			r.Gateway.IsValid() && r.Gateway.Is4() != r.Prefix.Addr().Is4() {
+			bad("route %s via %s", r.Prefix, r.Gateway)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkName applies the kernel's rules (dev_valid_name).
+func checkName(name string) error {
+	switch {
+	case name == "", name == ".", name == "..":
+	case len(name) >= unix.IFNAMSIZ:
+		return fmt.Errorf("%q has %d bytes, at most %d are possible: %w",
+			name, len(name), unix.IFNAMSIZ-1, ErrBadInterfaceName)
+	case strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) || r == 0 || r == '%' }):
+	default:
+		return nil
+	}
+	return fmt.Errorf("%q: %w", name, ErrBadInterfaceName)
+}
+
+func checkMAC(what string, mac net.HardwareAddr) error {
+	if mac == nil || len(mac) == 6 && mac[0]&1 == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s %s is no unicast Ethernet address: %w", what, mac, ErrInvalidLeg)
+}
