@@ -276,7 +276,7 @@ int lb(struct __sk_buff *skb)
 	count(skb, why);
 	if (is_pass(why)) {
 		/* The stack of the namespace knows nothing of the VLAN. */
-		if (p.ours && pop_tags(skb, &p))
+		if (p.ours && why != LB_PASS_VLAN && pop_tags(skb, &p))
 			return TC_ACT_SHOT;
 		return TCX_NEXT;
 	}

@@ -226,6 +226,8 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct pkt *p,
 			p->why = parse_l4(p, data, cur, end, next, len);
 			return LB_NONE;
 		}
+		if (i == PKT_MAX_EXT)
+			break;
 		if (len < 8 || cur + 8 > end) {
 			p->why = LB_DROP_MALFORMED;
 			return LB_NONE;
@@ -320,7 +322,8 @@ __noinline int parse(struct __sk_buff *skb, struct pkt *p, __u16 vlan)
 		proto = tag->proto;
 		cur = tag + 1;
 	}
-	if (vlan && !p->ours)
+	if ((vlan && !p->ours) || proto == ETH_P_8021Q_N ||
+	    proto == ETH_P_8021AD_N)
 		return LB_PASS_VLAN;
 	p->l3 = cur - data;
 	switch (proto) {

@@ -41,12 +41,21 @@ func (l *LB) TestRunReply(frame []byte) (Verdict, []byte, error) {
 	return l.testRun(frame, func(o *bpfObjects) *ebpf.Program { return o.LbReply })
 }
 
-func (l *LB) testRun(frame []byte, prog func(*bpfObjects) *ebpf.Program) (Verdict, []byte, error) {
+func (l *LB) testRun(frame []byte, prog func(*bpfObjects) *ebpf.Program) (v Verdict, out []byte, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.objs == nil {
 		return Verdict{}, nil, errClosed
 	}
+	err = netns.Do(l.cfg.NetNS, func() error {
+		v, out, err = l.run(prog(l.objs), frame)
+		return err
+	})
+	return v, out, err
+}
+
+// run is a test run; the calling thread is in the namespace.
+func (l *LB) run(prog *ebpf.Program, frame []byte) (Verdict, []byte, error) {
 	var after skb
 	opts := ebpf.RunOptions{
 		Data:       frame,
@@ -54,11 +63,7 @@ func (l *LB) testRun(frame []byte, prog func(*bpfObjects) *ebpf.Program) (Verdic
 		Context:    skb{Ifindex: uint32(l.ifindex)},
 		ContextOut: &after,
 	}
-	err := netns.Do(l.cfg.NetNS, func() error {
-		_, err := prog(l.objs).Run(&opts)
-		return err
-	})
-	if err != nil {
+	if _, err := prog.Run(&opts); err != nil {
 		return Verdict{}, nil, fmt.Errorf("test run: %w", err)
 	}
 	v := Verdict{Reason: Reason(after.CB[0]), Stream: after.CB[1], Target: uint16(after.CB[2])}
