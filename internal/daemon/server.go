@@ -70,7 +70,9 @@ func (s *Server) Delete(_ context.Context, req *daemonv1.DeleteRequest) (*daemon
 		}
 		keys = append(keys, key)
 	}
-	result, err := s.store.Delete(keys, req.GetDryRun())
+	result, err := s.store.Delete(keys, resource.DeleteOptions{
+		DryRun: req.GetDryRun(), IgnoreNotFound: req.GetIgnoreNotFound(),
+	})
 	if err != nil {
 		return nil, refusal(err, codes.FailedPrecondition)
 	}

@@ -218,16 +218,24 @@ func specOf(o v1alpha1.Object) []byte {
 	return b
 }
 
+// DeleteOptions modify Delete.
+type DeleteOptions struct {
+	// DryRun computes the result and changes nothing.
+	DryRun bool
+	// IgnoreNotFound skips keys that do not exist.
+	IgnoreNotFound bool
+}
+
 // Delete removes objects. Either the rest is valid without them, or nothing
 // changes and the error is Problems; a key that does not exist is ErrNotFound.
-func (s *Store) Delete(keys []Key, dryRun bool) (Result, error) {
+func (s *Store) Delete(keys []Key, opts DeleteOptions) (Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.Snapshot()
 	objects := maps.Clone(old.objects)
 	var changes []Change
 	for _, key := range keys {
-		if _, ok := old.objects[key]; !ok {
+		if _, ok := old.objects[key]; !ok && !opts.IgnoreNotFound {
 			return Result{}, fmt.Errorf("%s: %w", key, ErrNotFound)
 		}
 		if _, ok := objects[key]; ok {
@@ -246,7 +254,7 @@ func (s *Store) Delete(keys []Key, dryRun bool) (Result, error) {
 		return Result{}, errs
 	}
 	result := Result{Changes: changes, Generation: next.Generation}
-	if dryRun {
+	if opts.DryRun {
 		return result, nil
 	}
 	return result, s.commit(next)

@@ -174,11 +174,11 @@ func TestDelete(t *testing.T) {
 	s := openStore(t, "")
 	apply(t, s, base)
 	before := s.Snapshot()
-	_, err := s.Delete([]Key{{"Vip", "default", "nope"}}, false)
+	_, err := s.Delete([]Key{{"Vip", "default", "nope"}}, DeleteOptions{})
 	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("error = %v, want ErrNotFound", err)
 	}
-	_, err = s.Delete([]Key{{"Vip", "default", "v6"}, {"Vip", "default", "v4"}}, false)
+	_, err = s.Delete([]Key{{"Vip", "default", "v6"}, {"Vip", "default", "v4"}}, DeleteOptions{})
 	want := `Flow web: spec.vips[0]: after the deletion there is no Vip "v4" in namespace default
 Attractor att: spec.vips[0]: after the deletion there is no Vip "v4" in namespace default`
 	if err == nil || err.Error() != want {
@@ -188,10 +188,11 @@ Attractor att: spec.vips[0]: after the deletion there is no Vip "v4" in namespac
 		t.Error("a refused deletion changed the snapshot")
 	}
 	keys := []Key{{"Vip", "default", "v4"}, {"Flow", "default", "web"}, {"Attractor", "default", "att"}, {"Flow", "default", "web"}}
-	if r, err := s.Delete(keys, true); err != nil || len(r.Changes) != 3 || s.Snapshot() != before {
+	if r, err := s.Delete(keys, DeleteOptions{DryRun: true}); err != nil || len(r.Changes) != 3 || s.Snapshot() != before {
 		t.Errorf("dry run: %+v, %v", r, err)
 	}
-	if r, err := s.Delete(keys, false); err != nil || len(r.Changes) != 3 || s.Snapshot().Len() != 9 {
+	keys = append(keys, Key{"Vip", "default", "nope"})
+	if r, err := s.Delete(keys, DeleteOptions{IgnoreNotFound: true}); err != nil || len(r.Changes) != 3 || s.Snapshot().Len() != 9 {
 		t.Errorf("deletion: %+v, %v, %d objects left", r, err, s.Snapshot().Len())
 	}
 }
@@ -201,7 +202,7 @@ func TestPersistence(t *testing.T) {
 	s := openStore(t, dir)
 	apply(t, s, base)
 	apply(t, s, manifest("Stream", "web", "conduit: lb\nmax-targets: 7"))
-	if _, err := s.Delete([]Key{{"Vip", "default", "v6"}}, false); err != nil {
+	if _, err := s.Delete([]Key{{"Vip", "default", "v6"}}, DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	// What a crash in the middle of writing leaves behind.
@@ -319,7 +320,7 @@ func TestConcurrentReaders(t *testing.T) {
 	for range 50 {
 		apply(t, s, manifest("Vip", "pair1", "address: 20.0.0.9/32")+"---\n"+manifest("Vip", "pair2", "address: 20.0.0.10/32"))
 		s.ReportProgrammed(s.Snapshot(), "a", "lb", nil)
-		if _, err := s.Delete([]Key{{"Vip", "default", "pair1"}, {"Vip", "default", "pair2"}}, false); err != nil {
+		if _, err := s.Delete([]Key{{"Vip", "default", "pair1"}, {"Vip", "default", "pair2"}}, DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}

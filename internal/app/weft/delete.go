@@ -17,7 +17,7 @@ import (
 func (a *app) deleteCommand() *cobra.Command {
 	var files []string
 	var namespace string
-	var dryRun bool
+	var dryRun, ignoreNotFound bool
 	cmd := &cobra.Command{
 		Use:   "delete (-f FILE|DIRECTORY|- | KIND NAME...)",
 		Short: "Delete resources",
@@ -32,12 +32,15 @@ need is not deleted: all of it goes, or nothing does.`,
 			if err != nil {
 				return err
 			}
-			return a.deleteKeys(cmd.Context(), keys, dryRun)
+			return a.deleteKeys(cmd.Context(), &daemonv1.DeleteRequest{
+				Objects: keys, DryRun: dryRun, IgnoreNotFound: ignoreNotFound,
+			})
 		},
 	}
 	filesFlag(cmd, &files)
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", v1alpha1.DefaultNamespace, "namespace of the resources named")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be deleted, and change nothing")
+	cmd.Flags().BoolVar(&ignoreNotFound, "ignore-not-found", false, "skip resources that do not exist")
 	return cmd
 }
 
@@ -74,15 +77,15 @@ func (a *app) keysToDelete(paths []string, namespace string, args []string) ([]*
 	return keys, nil
 }
 
-func (a *app) deleteKeys(ctx context.Context, keys []*daemonv1.Key, dryRun bool) error {
+func (a *app) deleteKeys(ctx context.Context, req *daemonv1.DeleteRequest) error {
 	return a.withDaemon(ctx, func(ctx context.Context, client daemonv1.DaemonClient) error {
 		ctx, cancel := a.call(ctx)
 		defer cancel()
-		resp, err := client.Delete(ctx, &daemonv1.DeleteRequest{Objects: keys, DryRun: dryRun})
+		resp, err := client.Delete(ctx, req)
 		if err != nil {
 			return err
 		}
-		return a.printChanges(resp.GetChanges(), dryRun)
+		return a.printChanges(resp.GetChanges(), req.GetDryRun())
 	})
 }
 

@@ -225,7 +225,7 @@ func watchEnd(ctx context.Context, err error) (bool, error) {
 	case ctx.Err() != nil:
 		return true, nil
 	case errors.Is(err, io.EOF):
-		return true, errors.New("the daemon ended the watch")
+		return true, errors.New("the server ended the watch")
 	}
 	return true, err
 }

@@ -605,11 +605,13 @@ func (x *ApplyResponse) GetGeneration() uint64 {
 }
 
 type DeleteRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Objects       []*Key                 `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
-	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Objects []*Key                 `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
+	DryRun  bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Objects that do not exist are no error.
+	IgnoreNotFound bool `protobuf:"varint,3,opt,name=ignore_not_found,json=ignoreNotFound,proto3" json:"ignore_not_found,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *DeleteRequest) Reset() {
@@ -652,6 +654,13 @@ func (x *DeleteRequest) GetObjects() []*Key {
 func (x *DeleteRequest) GetDryRun() bool {
 	if x != nil {
 		return x.DryRun
+	}
+	return false
+}
+
+func (x *DeleteRequest) GetIgnoreNotFound() bool {
+	if x != nil {
+		return x.IgnoreNotFound
 	}
 	return false
 }
@@ -1343,10 +1352,11 @@ const file_pkg_api_daemon_v1_daemon_proto_rawDesc = "" +
 	"\bwarnings\x18\x02 \x03(\v2\x17.weft.daemon.v1.ProblemR\bwarnings\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x03 \x01(\x04R\n" +
-	"generation\"W\n" +
+	"generation\"\x81\x01\n" +
 	"\rDeleteRequest\x12-\n" +
 	"\aobjects\x18\x01 \x03(\v2\x13.weft.daemon.v1.KeyR\aobjects\x12\x17\n" +
-	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"b\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12(\n" +
+	"\x10ignore_not_found\x18\x03 \x01(\bR\x0eignoreNotFound\"b\n" +
 	"\x0eDeleteResponse\x120\n" +
 	"\achanges\x18\x01 \x03(\v2\x16.weft.daemon.v1.ChangeR\achanges\x12\x1e\n" +
 	"\n" +
