@@ -81,7 +81,9 @@ func newManager(ctx context.Context, config Config) *manager {
 				client.WithDialTimeout(config.DialTimeout),
 				client.WithoutRefresh(),
 			)),
-			sendfd.NewServer(),
+			// Not the SDK's sendfd server: it would send clients the namespaces
+			// back that they named by path, and then wait for the client to send
+			// them again with Close, when a dead one cannot be sent any more.
 		),
 	)
 	return m
