@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -384,24 +383,4 @@ func TestConditions(t *testing.T) {
 	expect("Stream", "web", v1alpha1.ConditionReady, "True TargetsReady")
 	s.SetConditions(Key{"Stream", "default", "web"}, 1, v1alpha1.Condition{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionFalse, Reason: "Old"})
 	expect("Stream", "web", v1alpha1.ConditionReady, "True TargetsReady")
-}
-
-// A large set is checked in well under the time of a call.
-func BenchmarkApply(b *testing.B) {
-	var yaml strings.Builder
-	yaml.WriteString(base)
-	for i := range 10000 {
-		yaml.WriteString("---\n" + manifest("Flow", "f"+strings.Repeat("x", i%3)+string(rune('a'+i%26))+"-"+strconv.Itoa(i),
-			"stream: web\nvips: [v4, v6]\nprotocols: [tcp]\npriority: "+strconv.Itoa(i+10)+"\ndestination-ports: ['"+strconv.Itoa(i+1)+"']"))
-	}
-	files := []File{{"f", []byte(yaml.String())}}
-	for b.Loop() {
-		s, err := Open("")
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := s.Apply(files, ApplyOptions{}); err != nil {
-			b.Fatal(err)
-		}
-	}
 }
