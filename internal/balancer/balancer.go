@@ -102,6 +102,9 @@ func (b *Balancer) Close() {
 		l.up = false
 	}
 	clear(b.legs)
+	for _, t := range b.targets {
+		b.hold(t, nil, nil)
+	}
 	b.notify()
 	b.mu.Unlock()
 	b.cancel()

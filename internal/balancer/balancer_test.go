@@ -121,6 +121,31 @@ func TestStreamsChangeInPlace(t *testing.T) {
 	}
 }
 
+// TestHold: a live target that joins a stream gets its traffic when it is ready,
+// or when the limit has passed; what it has joined already is not taken from it.
+func TestHold(t *testing.T) {
+	f := start(t, Stream{Name: "web"}, Stream{Name: "sip"}, Stream{Name: "dns"})
+	f.join(1, "web")
+	f.wantTable("web", 1)
+	more := wish(1, "web", "sip")
+	more.Hold = more.Streams
+	f.register(more)
+	if s := f.Snapshot(); !slices.Equal(s.Target("target-1").Held, []string{"sip"}) || len(s.Stream("sip").Targets) != 0 {
+		t.Errorf("held %v, in sip's table %v", s.Target("target-1").Held, s.Stream("sip").Targets)
+	}
+	f.wantTable("web", 1)
+	f.register(wish(1, "web", "sip"))
+	if got := f.plane.table(f.Balancer, "sip"); !slices.Equal(got, []string{"target-1"}) {
+		t.Errorf("ready, but sip has %v", got)
+	}
+	more = wish(1, "web", "sip", "dns")
+	more.Hold = []string{"dns"}
+	f.register(more)
+	f.wantTable("dns", 1) // by itself
+	f.register(more)
+	f.wantTable("dns", 1)
+}
+
 func TestRefusals(t *testing.T) {
 	f := start(t, Stream{Name: "web", MaxTargets: 1}, Stream{Name: "sip"})
 	f.join(1, "web")

@@ -184,7 +184,7 @@ func (b *Balancer) plan(s *stream) plan {
 	}
 	for _, t := range b.targets {
 		l := t.leg()
-		if l == nil || !slices.Contains(t.streams, s.name) {
+		if l == nil || !slices.Contains(t.joined(), s.name) {
 			continue
 		}
 		at := lb.Target{IfIndex: l.index, MAC: l.mac, LegMAC: l.legMAC}

@@ -31,6 +31,7 @@ type TargetState struct {
 	Name    string
 	ID      uint16
 	Streams []string // wanted, sorted
+	Held    []string // of Streams; the workload is not ready for their traffic yet
 	InTable []string // streams that send it traffic, sorted
 	Legs    []LegState
 }
@@ -84,7 +85,7 @@ func (b *Balancer) Snapshot() Snapshot {
 		snapshot.Streams = append(snapshot.Streams, state)
 	}
 	for _, t := range b.targets {
-		state := TargetState{Name: t.name, ID: t.id, Streams: slices.Clone(t.streams)}
+		state := TargetState{Name: t.name, ID: t.id, Streams: slices.Clone(t.streams), Held: slices.Clone(t.held)}
 		for s := range t.tables {
 			state.InTable = append(state.InTable, s.name)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
@@ -19,17 +20,31 @@ type Target struct {
 	MAC        net.HardwareAddr // of the workload's interface
 	LegMAC     net.HardwareAddr // of the leg's interface
 	Streams    []string         // that it joins, in any order
+	// Hold names those of Streams that the workload may not be ready for. Ones
+	// that the target newly joins send it nothing before it is registered
+	// without holding them, or HoldLimit has passed.
+	Hold []string
 }
+
+// HoldLimit bounds how long a target is held from a stream.
+const HoldLimit = time.Second
 
 // target is everything known about one name.
 type target struct {
 	name    string
 	id      uint16
 	streams []string // wanted by the newest registration; sorted
-	legs    []*leg   // oldest first; none when the target has gone
+	held    []string // of streams, but not in their tables yet
+	release *time.Timer
+	legs    []*leg // oldest first; none when the target has gone
 	set     lb.Target
 	isSet   bool             // whether the data plane knows id, as set
 	tables  map[*stream]bool // streams whose table in force has it
+}
+
+// joined returns the streams that are to send the target traffic.
+func (t *target) joined() []string {
+	return slices.DeleteFunc(slices.Clone(t.streams), func(name string) bool { return slices.Contains(t.held, name) })
 }
 
 // leg returns the newest leg that works, nil when there is none.
@@ -60,22 +75,56 @@ func (b *Balancer) Register(ctx context.Context, t Target) error {
 		b.mu.Unlock()
 		return err
 	}
-	before := known.streams
+	before := known.joined()
 	known.streams = streams
+	b.hold(known, before, t.Hold)
 	b.setLeg(known, t)
-	var waitFor []await
-	for _, name := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(before, streams)))) {
-		s, leaves := b.streams[name], !slices.Contains(streams, name)
-		if s == nil || leaves != slices.Contains(before, name) {
-			continue
-		}
-		if state := b.touch(s, leaves); leaves || known.leg() != nil {
-			waitFor = append(waitFor, state)
-		}
-	}
+	waitFor := b.rejoin(known, before)
 	b.notify()
 	b.mu.Unlock()
 	return b.await(ctx, waitFor)
+}
+
+// rejoin queues the streams that differ from those a target had joined before,
+// and returns what to wait for.
+func (b *Balancer) rejoin(t *target, before []string) []await {
+	var waitFor []await
+	now := t.joined()
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(before, now)))) {
+		s, leaves := b.streams[name], !slices.Contains(now, name)
+		if s == nil || leaves != slices.Contains(before, name) {
+			continue
+		}
+		if state := b.touch(s, leaves); leaves || t.leg() != nil {
+			waitFor = append(waitFor, state)
+		}
+	}
+	return waitFor
+}
+
+// hold keeps a target out of the tables of streams that it has not joined yet,
+// for a limited time.
+func (b *Balancer) hold(t *target, joined, hold []string) {
+	if t.release != nil {
+		t.release.Stop()
+	}
+	t.held = slices.DeleteFunc(slices.Clone(hold), func(name string) bool { return slices.Contains(joined, name) })
+	if len(t.held) == 0 {
+		return
+	}
+	var release *time.Timer
+	release = time.AfterFunc(HoldLimit, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if t.release != release || b.closed {
+			return
+		}
+		before := t.joined()
+		t.held = nil
+		b.rejoin(t, before)
+		b.notify()
+	})
+	t.release = release
 }
 
 // admit checks a registration against what there is, and returns its target,
@@ -188,6 +237,7 @@ func (b *Balancer) sweep() {
 			t.isSet = false
 		}
 		if len(t.legs) == 0 {
+			b.hold(t, nil, nil)
 			delete(b.targets, name)
 			b.targetID.free(int(t.id))
 			b.notify()

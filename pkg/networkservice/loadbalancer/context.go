@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/common"
@@ -25,6 +26,7 @@ type wish struct {
 	target  string
 	streams []string
 	mac     net.HardwareAddr // of the workload's interface
+	has     []string         // addresses, by the last answer
 }
 
 func (s *loadBalancerServer) parse(conn *networkservice.Connection) (wish, error) {
@@ -42,6 +44,7 @@ func (s *loadBalancerServer) parse(conn *networkservice.Connection) (wish, error
 	if w.target == "" {
 		return w, fmt.Errorf("extra context %s: no name, and none in the path", extracontext.TargetKey)
 	}
+	w.has = slices.Clone(conn.GetContext().GetIpContext().GetSrcIpAddrs())
 	w.mac = deriveMAC("workload", w.target)
 	if text := conn.GetContext().GetEthernetContext().GetSrcMac(); text != "" {
 		w.mac, err = parseMAC(text)
@@ -99,6 +102,21 @@ func (s *loadBalancerServer) answer(w wish, conn *networkservice.Connection, con
 	}
 	extracontext.SetEndpointBringsUp(conn)
 	return target, nil
+}
+
+// unproven returns the streams of a wish whose VIPs the workload does not have
+// by what it says.
+func (w wish) unproven(config *balancer.Config) []string {
+	return slices.DeleteFunc(slices.Clone(w.streams), func(name string) bool {
+		for _, vip := range config.StreamVIPs(name) {
+			for _, addr := range hosts(vip) {
+				if !slices.Contains(w.has, addr) {
+					return false
+				}
+			}
+		}
+		return true
+	})
 }
 
 // neighbours returns what answers on the leg for the replica and, in the

@@ -5,6 +5,7 @@ package loadbalancer
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
@@ -47,18 +48,19 @@ func (s *loadBalancerServer) Request(ctx context.Context, request *networkservic
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	_, registered := loadTarget(ctx)
+	before, registered := loadTarget(ctx)
 	closeCtx := postpone.ContextWithValues(ctx)
 	answer, err := next.Server(ctx).Request(ctx, request)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.serve(ctx, w, answer); err != nil {
+	if err := s.serve(ctx, w, answer, before, registered); err != nil {
 		if !registered {
 			closeCtx, cancel := closeCtx()
 			defer cancel()
-			_, closeErr := next.Server(closeCtx).Close(closeCtx, answer)
-			err = errors.Join(err, closeErr)
+			if undoErr := s.undo(closeCtx, answer); undoErr != nil {
+				err = status.Errorf(status.Code(err), "%s; undo: %v", status.Convert(err).Message(), undoErr)
+			}
 		}
 		return nil, err
 	}
@@ -66,26 +68,42 @@ func (s *loadBalancerServer) Request(ctx context.Context, request *networkservic
 }
 
 // serve completes the answer and registers its target.
-func (s *loadBalancerServer) serve(ctx context.Context, w wish, answer *networkservice.Connection) error {
+func (s *loadBalancerServer) serve(ctx context.Context, w wish, answer *networkservice.Connection, before balancer.Target, registered bool) error {
 	config := s.balancer.Config()
 	target, err := s.answer(w, answer, config)
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	if registered {
+		target.Hold = w.unproven(config)
 	}
 	if err := s.balancer.Register(ctx, target); err != nil {
 		return toStatus(err)
 	}
 	storeTarget(ctx, target)
 	s.live.add(ctx, answer, target.Streams)
+	joins := slices.ContainsFunc(target.Hold, func(name string) bool { return !slices.Contains(before.Streams, name) })
+	now := s.balancer.Config()
+	outdated := now != config && !slices.Equal(now.StreamVIPs(w.streams...), config.StreamVIPs(w.streams...))
+	if joins || outdated {
+		// The monitor element in front of this one tells the client; the begin
+		// element resets the state in the answer itself.
+		answer.State = networkservice.State_REFRESH_REQUESTED
+	}
 	return nil
 }
 
 func (s *loadBalancerServer) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {
 	s.live.remove(conn.GetId())
 	deleteTarget(ctx)
+	return &emptypb.Empty{}, s.undo(ctx, conn)
+}
+
+// undo removes the target, then what follows closes.
+func (s *loadBalancerServer) undo(ctx context.Context, conn *networkservice.Connection) error {
 	err := s.balancer.Unregister(ctx, conn.GetId())
 	_, closeErr := next.Server(ctx).Close(ctx, conn)
-	return &emptypb.Empty{}, errors.Join(err, closeErr)
+	return errors.Join(err, closeErr)
 }
 
 // toStatus maps the errors of the balancer.
