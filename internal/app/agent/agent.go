@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"google.golang.org/grpc"
+
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/attachment"
 	"github.com/weft-project/weft/internal/netns"
@@ -23,6 +25,8 @@ type Deps struct {
 	Security mesh.Security
 	// Log; slog.Default() when nil.
 	Log *slog.Logger
+	// RegisterAdmin adds services to the administrator's socket; may be nil.
+	RegisterAdmin func(grpc.ServiceRegistrar)
 }
 
 // Component is a running agent.
@@ -60,7 +64,7 @@ func Start(ctx context.Context, config Config, deps Deps) (*Component, error) {
 	if err := c.start(ctx, deps); err != nil {
 		return nil, errors.Join(fmt.Errorf("start agent: %w", err), c.Stop())
 	}
-	c.unbind = context.AfterFunc(ctx, func() { _ = c.Stop() })
+	c.unbind = context.AfterFunc(ctx, c.halt)
 	return c, nil
 }
 
@@ -93,7 +97,7 @@ func (c *Component) start(ctx context.Context, deps Deps) (err error) {
 	if err := c.watcher.Prune(); err != nil {
 		return err
 	}
-	return c.serve()
+	return c.serve(deps.RegisterAdmin)
 }
 
 // mourn tells the reconciler of dead namespaces. It starts after the
@@ -105,13 +109,14 @@ func (c *Component) mourn() {
 	}
 }
 
-func (c *Component) serve() error {
+func (c *Component) serve(registerAdmin func(grpc.ServiceRegistrar)) error {
 	for _, s := range []struct {
 		path  string
 		mode  uint32
 		admin bool
-	}{{c.config.Socket, 0o666, false}, {c.config.AdminSocket, 0o600, true}} {
-		server, err := serve(s.path, s.mode, s.admin, c.manager)
+		more  func(grpc.ServiceRegistrar)
+	}{{c.config.Socket, 0o666, false, nil}, {c.config.AdminSocket, 0o600, true, registerAdmin}} {
+		server, err := serve(s.path, s.mode, s.admin, c.manager, s.more)
 		if err != nil {
 			return err
 		}
@@ -130,14 +135,16 @@ func (c *Component) AdminSocket() string { return c.config.AdminSocket }
 // Stop ends the agent and releases all that it holds, except for the
 // attachments: they stay connected until they expire.
 func (c *Component) Stop() error {
-	c.stop.Do(func() { c.stopErr = c.release() })
-	return c.stopErr
-}
-
-func (c *Component) release() error {
 	if c.unbind != nil {
 		c.unbind()
 	}
+	c.halt()
+	return c.stopErr
+}
+
+func (c *Component) halt() { c.stop.Do(func() { c.stopErr = c.release() }) }
+
+func (c *Component) release() error {
 	var errs []error
 	if c.manager != nil {
 		c.manager.Stop() // ends the calls that wait for something

@@ -32,8 +32,9 @@ type socket struct {
 }
 
 // serve offers the workload API, and to workloads also the Tap API: that one
-// has no way to name a namespace, so it is not for the administrator.
-func serve(path string, mode uint32, admin bool, manager *attachment.Manager) (*socket, error) {
+// has no way to name a namespace, so it is not for the administrator. more adds
+// services of others.
+func serve(path string, mode uint32, admin bool, manager *attachment.Manager, more func(grpc.ServiceRegistrar)) (*socket, error) {
 	listener, err := listen(path, fs.FileMode(mode))
 	if err != nil {
 		return nil, err
@@ -48,6 +49,9 @@ func serve(path string, mode uint32, admin bool, manager *attachment.Manager) (*
 	if !admin {
 		ambassadorv1.RegisterTapServer(s.server, &tap{manager: manager})
 		s.health.SetServingStatus(ambassadorv1.Tap_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
+	}
+	if more != nil {
+		more(s.server)
 	}
 	grpc_health_v1.RegisterHealthServer(s.server, s.health)
 	reflection.Register(s.server)

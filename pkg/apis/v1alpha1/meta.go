@@ -57,6 +57,7 @@ const (
 	ReasonProgrammed   = "Programmed"
 	ReasonPending      = "Pending"
 	ReasonUnsupported  = "Unsupported"
+	ReasonInvalid      = "Invalid"
 )
 
 // ConditionStatus is True, False or Unknown.
