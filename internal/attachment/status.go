@@ -203,35 +203,42 @@ func unique(prefixes []netip.Prefix) []netip.Prefix {
 	return slices.Compact(prefixes)
 }
 
-// setStreams tells of each wanted stream: joined when one leg has it and none
-// refuses it.
+// setStreams tells of each wanted stream.
 func (e *entry) setStreams() {
 	now := time.Now()
 	var streams []Stream
 	for _, name := range e.spec.Streams {
-		stream := e.stream(name)
-		stream.Since = now
-		for _, old := range e.streams {
-			if old.Name == name && old.State == stream.State {
-				stream.Since = old.Since
-			}
+		var old Stream
+		if i := slices.IndexFunc(e.streams, func(s Stream) bool { return s.Name == name }); i >= 0 {
+			old = e.streams[i]
+		}
+		stream := e.stream(name, old.State == StreamJoined)
+		if stream.Since = now; stream.State == old.State {
+			stream.Since = old.Since
 		}
 		streams = append(streams, stream)
 	}
 	e.streams = streams
 }
 
-func (e *entry) stream(name string) Stream {
-	stream := Stream{Name: name, State: StreamPending}
+// stream tells of one wanted stream: it is joined when no leg refuses it, one
+// has it, and the others have been tried. A new leg does not unjoin it.
+func (e *entry) stream(name string, wasJoined bool) Stream {
+	joined, untried := false, false
 	for _, l := range e.sortedLegs() {
 		if err, ok := l.refusals[name]; ok {
 			return Stream{Name: name, State: StreamRefused, Kind: KindOf(err), Message: err.Error()}
 		}
 		if l.standing && slices.Contains(l.joined, name) {
-			stream.State = StreamJoined
+			joined = true
+		} else if l.tried != e.generation {
+			untried = true
 		}
 	}
-	return stream
+	if joined && (wasJoined || !untried) {
+		return Stream{Name: name, State: StreamJoined}
+	}
+	return Stream{Name: name, State: StreamPending}
 }
 
 // await waits until that generation is ready. A refusal ends the wait at once.
