@@ -15,7 +15,10 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"sync"
 	"time"
+
+	"github.com/weft-project/weft/pkg/networkservice/dial"
 )
 
 const (
@@ -72,7 +75,7 @@ func (c Config) withDefaults() Config {
 // Mesh is a running control plane.
 type Mesh struct {
 	server *Server
-	cancel context.CancelFunc
+	stop   func() error
 }
 
 // Start runs nsmgr and registry until Stop or the end of ctx.
@@ -81,20 +84,25 @@ func Start(ctx context.Context, config Config) (*Mesh, error) {
 		return nil, err
 	}
 	config = config.withDefaults()
-	ctx, cancel := context.WithCancel(ctx)
-	server, err := Serve(config.Security, config.ListenOn, newManager(ctx, config).register)
+	chains, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	pool := dial.NewPool(dial.WithDialOptions(config.Security.DialOptions...), dial.WithTimeout(config.DialTimeout))
+	server, err := Serve(config.Security, config.ListenOn, newManager(chains, config, pool).register)
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("start nsmgr: %w", err)
 	}
-	return &Mesh{server: server, cancel: cancel}, nil
+	m := &Mesh{server: server}
+	m.stop = sync.OnceValue(func() error {
+		defer cancel()
+		defer pool.Close()
+		return server.Stop()
+	})
+	context.AfterFunc(ctx, func() { _ = m.stop() })
+	return m, nil
 }
 
 // URL returns where clients, forwarders and endpoints connect.
 func (m *Mesh) URL() *url.URL { return m.server.URLs()[0] }
 
 // Stop ends everything that Start began.
-func (m *Mesh) Stop() error {
-	m.cancel()
-	return m.server.Stop()
-}
+func (m *Mesh) Stop() error { return m.stop() }

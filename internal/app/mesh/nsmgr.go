@@ -7,13 +7,10 @@ import (
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	registryapi "github.com/networkservicemesh/api/pkg/api/registry"
-	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/client"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/endpoint"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/clientinfo"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/connect"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/discoverforwarder"
-	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/recvfd"
-	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/sendfd"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/netsvcmonitor"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/adapters"
 	"github.com/networkservicemesh/sdk/pkg/registry/common/begin"
@@ -30,19 +27,25 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/registry/utils/metadata"
 	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
 	"google.golang.org/grpc"
+
+	"github.com/weft-project/weft/pkg/networkservice/chains/hop"
+	"github.com/weft-project/weft/pkg/networkservice/dial"
+	"github.com/weft-project/weft/pkg/networkservice/fd"
 )
 
 // manager is the SDK's nsmgr and registry (chains/nsmgr, chains/memory) made of
-// the SDK's elements, except for what breaks here: the registry answers with
-// socket paths, not with descriptors of sockets, because one endpoint whose
-// socket is gone would end the watches of everybody else.
+// the SDK's elements, except for what breaks or slows down here. The registry
+// answers with socket paths, not with descriptors of sockets, because one
+// endpoint whose socket is gone would end the watches of everybody else.
+// Namespaces are passed on without holding them (package fd), over gRPC
+// connections that all NSM connections share (package dial).
 type manager struct {
 	endpoint  endpoint.Endpoint
 	services  registryapi.NetworkServiceRegistryServer
 	endpoints registryapi.NetworkServiceEndpointRegistryServer
 }
 
-func newManager(ctx context.Context, config Config) *manager {
+func newManager(ctx context.Context, config Config, pool *dial.Pool) *manager {
 	generate := config.Security.TokenGenerator
 	m := &manager{
 		services: registrychain.NewNetworkServiceRegistryServer(
@@ -73,17 +76,8 @@ func newManager(ctx context.Context, config Config) *manager {
 			adapters.NewClientToServer(clientinfo.NewClient()),
 			discoverforwarder.NewServer(services, endpoints),
 			netsvcmonitor.NewServer(ctx, services, endpoints),
-			recvfd.NewServer(),
-			connect.NewServer(client.NewClient(ctx,
-				client.WithName(config.Name),
-				client.WithAdditionalFunctionality(recvfd.NewClient(), sendfd.NewClient()),
-				client.WithDialOptions(config.Security.DialOptions...),
-				client.WithDialTimeout(config.DialTimeout),
-				client.WithoutRefresh(),
-			)),
-			// Not the SDK's sendfd server: it would send clients the namespaces
-			// back that they named by path, and then wait for the client to send
-			// them again with Close, when a dead one cannot be sent any more.
+			fd.NewServer(),
+			connect.NewServer(hop.NewClient(config.Name, pool, fd.NewClient())),
 		),
 	)
 	return m

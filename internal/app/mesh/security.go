@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/weft-project/weft/pkg/networkservice/fd"
 )
 
 // Security is how a component proves who it is and checks who others are. It is
@@ -36,7 +38,7 @@ func Plain(tokenLifetime time.Duration) Security {
 	return Security{
 		TokenGenerator: generate,
 		DialOptions: []grpc.DialOption{
-			grpc.WithTransportCredentials(grpcfd.TransportCredentials(insecure.NewCredentials())),
+			grpc.WithTransportCredentials(fd.TransportCredentials(insecure.NewCredentials())),
 			grpc.WithDefaultCallOptions(
 				grpc.WaitForReady(true),
 				grpc.PerRPCCredentials(plainCredentials{token.NewPerRPCCredentials(generate)}),
@@ -47,7 +49,7 @@ func Plain(tokenLifetime time.Duration) Security {
 			grpcfd.WithChainStreamInterceptor(),
 		},
 		ServerOptions: []grpc.ServerOption{
-			grpc.Creds(grpcfd.TransportCredentials(insecure.NewCredentials())),
+			grpc.Creds(fd.TransportCredentials(insecure.NewCredentials())),
 		},
 	}
 }

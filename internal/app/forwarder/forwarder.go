@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package forwarder runs the forwarder of a node: its data path, its chain on a
+// socket, and its registration in the mesh.
+package forwarder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/networkservicemesh/api/pkg/api/registry"
+	registryrecvfd "github.com/networkservicemesh/sdk/pkg/registry/common/recvfd"
+	registrychain "github.com/networkservicemesh/sdk/pkg/registry/core/chain"
+
+	"github.com/weft-project/weft/internal/app/mesh"
+	"github.com/weft-project/weft/internal/log"
+	"github.com/weft-project/weft/internal/stitch"
+	chain "github.com/weft-project/weft/pkg/networkservice/chains/forwarder"
+	"github.com/weft-project/weft/pkg/networkservice/dial"
+)
+
+const (
+	// registerTimeout bounds the first registration; the nsmgr may be starting,
+	// too.
+	registerTimeout = 30 * time.Second
+	// unregisterTimeout is short: an nsmgr that is gone forgets by itself.
+	unregisterTimeout = 2 * time.Second
+)
+
+// Component is a running forwarder.
+type Component struct {
+	config   Config
+	logger   *slog.Logger
+	stitcher *stitch.Stitcher
+	server   *mesh.Server
+	release  []func() error // in the order of Stop's reverse
+	stop     func() error
+}
+
+// Start runs the forwarder until Stop or the end of ctx. When it returns, the
+// forwarder is registered.
+func Start(ctx context.Context, config Config, deps Deps) (*Component, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Log == nil {
+		deps.Log = slog.Default()
+	}
+	if deps.Security.TokenGenerator == nil {
+		deps.Security = mesh.Plain(mesh.DefaultTokenLifetime)
+	}
+	c := &Component{config: config.withDefaults(), logger: deps.Log.With("forwarder", config.Name)}
+	c.stop = sync.OnceValue(c.releaseAll)
+	if err := c.start(ctx, deps); err != nil {
+		return nil, errors.Join(fmt.Errorf("start forwarder %s: %w", config.Name, err), c.stop())
+	}
+	context.AfterFunc(ctx, func() { _ = c.stop() })
+	return c, nil
+}
+
+func (c *Component) start(ctx context.Context, deps Deps) error {
+	var err error
+	c.stitcher, err = stitch.New(stitch.Options{NetNS: c.config.NetNS, PinDir: c.config.PinDir, Logger: c.logger})
+	if err != nil {
+		return err
+	}
+	c.onStop(func() error { return c.stitcher.Close(false) })
+
+	conn, err := mesh.Dial(c.config.ConnectTo, deps.Security)
+	if err != nil {
+		return err
+	}
+	c.onStop(conn.Close)
+	pool := dial.NewPool(dial.WithDialOptions(deps.Security.DialOptions...), dial.WithTimeout(c.config.DialTimeout))
+	c.onStop(func() error { pool.Close(); return nil })
+
+	chains, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c.onStop(func() error { cancel(); return nil })
+	forwarder := chain.NewServer(chains, chain.Config{
+		Name:           c.config.Name,
+		TokenGenerator: deps.Security.TokenGenerator,
+		Services:       registry.NewNetworkServiceRegistryClient(conn),
+		Endpoints: registrychain.NewNetworkServiceEndpointRegistryClient(
+			// An upstream nsmgr answers with descriptors of sockets.
+			registryrecvfd.NewNetworkServiceEndpointRegistryClient(),
+			registry.NewNetworkServiceEndpointRegistryClient(conn),
+		),
+		Pool:     pool,
+		Stitcher: c.stitcher,
+	})
+	c.server, err = mesh.Serve(deps.Security, []*url.URL{c.config.ListenOn}, forwarder.Register)
+	if err != nil {
+		return err
+	}
+	c.onStop(c.server.Stop)
+	return c.register(ctx, deps.Security)
+}
+
+// register makes the forwarder known, and keeps it so until it stops.
+func (c *Component) register(ctx context.Context, security mesh.Security) error {
+	clients, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c.onStop(func() error { cancel(); return nil })
+	var options []mesh.RegistryOption
+	if c.config.PassSocket {
+		options = append(options, mesh.PassSocket())
+	}
+	endpoints := mesh.NewNSEClient(clients, c.config.ConnectTo, security, options...)
+	ctx, done := context.WithTimeout(ctx, registerTimeout)
+	defer done()
+	registered, err := endpoints.Register(ctx, &registry.NetworkServiceEndpoint{
+		Name:                c.config.Name,
+		NetworkServiceNames: []string{c.config.Service},
+		NetworkServiceLabels: map[string]*registry.NetworkServiceLabels{
+			c.config.Service: {Labels: c.config.Labels},
+		},
+		Url: c.URL().String(),
+	})
+	if err != nil {
+		return fmt.Errorf("register at %s: %w", c.config.ConnectTo, err)
+	}
+	c.onStop(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), unregisterTimeout)
+		defer cancel()
+		if _, err := endpoints.Unregister(ctx, registered); err != nil {
+			// It expires there.
+			c.logger.Warn("cannot unregister", log.Err(err))
+		}
+		return nil
+	})
+	c.logger.Info("forwarder serves", "url", c.URL(), "registered", registered.GetName())
+	return nil
+}
+
+// URL returns where the forwarder listens.
+func (c *Component) URL() *url.URL { return c.server.URLs()[0] }
+
+// Stitcher returns the forwarder's data path, for its state and counters.
+func (c *Component) Stitcher() *stitch.Stitcher { return c.stitcher }
+
+// Stop unregisters the forwarder, stops serving and removes all interfaces that
+// it made.
+func (c *Component) Stop() error { return c.stop() }
+
+func (c *Component) onStop(release func() error) { c.release = append(c.release, release) }
+
+func (c *Component) releaseAll() error {
+	var errs []error
+	for i := len(c.release) - 1; i >= 0; i-- {
+		errs = append(errs, c.release[i]())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package forwarder is the chain of the forwarder: the order of its elements and
+// nothing else.
+package forwarder
+
+import (
+	"context"
+
+	"github.com/networkservicemesh/api/pkg/api/networkservice"
+	"github.com/networkservicemesh/api/pkg/api/registry"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/endpoint"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/authorize"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/connect"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/discover"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/roundrobin"
+	"github.com/networkservicemesh/sdk/pkg/tools/token"
+
+	"github.com/weft-project/weft/pkg/networkservice/chains/hop"
+	"github.com/weft-project/weft/pkg/networkservice/dial"
+	"github.com/weft-project/weft/pkg/networkservice/fd"
+	"github.com/weft-project/weft/pkg/networkservice/kernelmech"
+	"github.com/weft-project/weft/pkg/networkservice/stitch"
+)
+
+// Config of the chain; all fields but Authorize are needed.
+type Config struct {
+	Name           string // in the path of connections
+	TokenGenerator token.GeneratorFunc
+	Services       registry.NetworkServiceRegistryClient
+	Endpoints      registry.NetworkServiceEndpointRegistryClient
+	Pool           *dial.Pool // connections to endpoints; stays the caller's
+	Stitcher       stitch.Stitcher
+	Authorize      networkservice.NetworkServiceServer // nil: nobody is refused
+}
+
+// NewServer returns the chain; it works until ctx ends.
+//
+// The SDK's elements come first (path, begin, token, authorization, metadata,
+// timeout, monitor). Descriptors are received before anybody needs a namespace.
+// The endpoint is chosen, a bad mechanism refused, then the leg is made when the
+// elements behind it have the endpoint's answer.
+func NewServer(ctx context.Context, config Config) endpoint.Endpoint {
+	if config.Authorize == nil {
+		config.Authorize = authorize.NewServer(authorize.Any())
+	}
+	return endpoint.NewServer(ctx, config.TokenGenerator,
+		endpoint.WithName(config.Name),
+		endpoint.WithAuthorizeServer(config.Authorize),
+		endpoint.WithAdditionalFunctionality(
+			kernelmech.NewServer(),
+			fd.NewServer(),
+			discover.NewServer(config.Services, config.Endpoints),
+			roundrobin.NewServer(),
+			stitch.NewServer(config.Stitcher),
+			connect.NewServer(hop.NewClient(config.Name, config.Pool,
+				kernelmech.NewClient(),
+				fd.NewClient(),
+			)),
+		),
+	)
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package stitch makes the data path of a connection: it turns the connection
+// and both mechanisms into a leg and hands it to the node's stitcher.
+//
+// # Does
+//
+// On Request the next elements reach the endpoint first; then the leg is made, or
+// brought to what the answer says now. A Request that changes nothing changes
+// nothing. When the first Request fails here, the endpoint is told by Close; a
+// failed refresh leaves the leg as it was.
+//
+// # Placement
+//
+// After kernelmech.NewServer and fd.NewServer; before connect, in whose client
+// chain kernelmech.NewClient must be.
+//
+// # Reads
+//
+// Both mechanisms; IpContext, EthernetContext, MTU and extra context of the
+// answer.
+//
+// # Writes
+//
+// Nothing.
+//
+// # On Close
+//
+// The leg gets no more packets, then the next elements close, then the leg goes,
+// so that no packet is sent to an endpoint that has forgotten the target.
+//
+// # Metrics
+//
+// None.
+package stitch

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stitch
+
+import (
+	"context"
+	"errors"
+
+	"github.com/networkservicemesh/api/pkg/api/networkservice"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
+	"github.com/networkservicemesh/sdk/pkg/tools/postpone"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/weft-project/weft/internal/stitch"
+)
+
+// Stitcher makes and removes legs; *stitch.Stitcher is one.
+type Stitcher interface {
+	Connect(ctx context.Context, leg stitch.Leg) error
+	Withdraw(ctx context.Context, id string) error
+	Disconnect(ctx context.Context, id string) error
+}
+
+type server struct{ stitcher Stitcher }
+
+// NewServer returns the element.
+func NewServer(stitcher Stitcher) networkservice.NetworkServiceServer {
+	return &server{stitcher: stitcher}
+}
+
+func (s *server) Request(ctx context.Context, request *networkservice.NetworkServiceRequest) (*networkservice.Connection, error) {
+	if prev := request.GetConnection().GetPrevPathSegment(); prev != nil && prev.GetExpires() == nil {
+		// The SDK's timeout element would find out after the leg is made, and
+		// forget to close it.
+		return nil, status.Errorf(codes.Unauthenticated, "path segment %s: no expiration, the request came without a token", prev.GetName())
+	}
+	closeContext := postpone.ContextWithValues(ctx)
+	conn, err := next.Server(ctx).Request(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.connect(ctx, conn); err != nil {
+		if !isConnected(ctx) {
+			closeCtx, cancel := closeContext()
+			defer cancel()
+			if _, closeErr := next.Server(closeCtx).Close(closeCtx, conn); closeErr != nil {
+				err = status.Errorf(status.Code(err), "%s; close: %v", status.Convert(err).Message(), closeErr)
+			}
+		}
+		return nil, err
+	}
+	setConnected(ctx)
+	return conn, nil
+}
+
+func (s *server) connect(ctx context.Context, conn *networkservice.Connection) error {
+	leg, err := legOf(ctx, conn)
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	return toStatus(s.stitcher.Connect(ctx, leg))
+}
+
+func (s *server) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {
+	withdrawErr := s.stitcher.Withdraw(ctx, conn.GetId())
+	_, closeErr := next.Server(ctx).Close(ctx, conn)
+	disconnectErr := s.stitcher.Disconnect(ctx, conn.GetId())
+	if err := errors.Join(toStatus(withdrawErr), closeErr, toStatus(disconnectErr)); err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, nil
+}
+
+type connectedKey struct{}
+
+func isConnected(ctx context.Context) bool {
+	_, ok := metadata.Map(ctx, false).Load(connectedKey{})
+	return ok
+}
+
+func setConnected(ctx context.Context) {
+	metadata.Map(ctx, false).Store(connectedKey{}, struct{}{})
+}
+
+// toStatus is the one place where errors of the data path get their gRPC code.
+func toStatus(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	return status.Error(codeOf(err), err.Error())
+}
+
+func codeOf(err error) codes.Code {
+	for _, m := range []struct {
+		err  error
+		code codes.Code
+	}{
+		{stitch.ErrInterfaceTaken, codes.AlreadyExists},
+		{stitch.ErrAddressTaken, codes.AlreadyExists},
+		{stitch.ErrBadInterfaceName, codes.InvalidArgument},
+		{stitch.ErrInvalidLeg, codes.InvalidArgument},
+		{stitch.ErrNoNamespace, codes.NotFound},
+		{stitch.ErrMACConflict, codes.FailedPrecondition},
+		{stitch.ErrTooManyLegs, codes.ResourceExhausted},
+		{context.DeadlineExceeded, codes.DeadlineExceeded},
+		{context.Canceled, codes.Canceled},
+	} {
+		if errors.Is(err, m.err) {
+			return m.code
+		}
+	}
+	return codes.Internal
+}
