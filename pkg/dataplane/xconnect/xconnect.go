@@ -57,6 +57,7 @@ type XConnect struct {
 	netlink    *nl.Handle
 	attached   map[int]bool
 	generation uint32
+	closed     bool
 }
 
 // Open loads the program.
@@ -135,10 +136,15 @@ func (x *XConnect) adopt() error {
 }
 
 // Close releases everything. With keep, all ports go on forwarding (and, if
-// pinned, can be adopted); without, forwarding ends and pins are removed.
+// pinned, can be adopted); without, forwarding ends and pins are removed. Only
+// the first Close does anything; after it nothing else may be called.
 func (x *XConnect) Close(keep bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.closed {
+		return nil
+	}
+	x.closed = true
 	var errs []error
 	if !keep {
 		for port := range x.attached {

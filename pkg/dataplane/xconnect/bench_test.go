@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package xconnect
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/weft-project/weft/internal/netns"
+	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/internal/testutil"
+	"github.com/weft-project/weft/internal/testutil/bpftest"
+)
+
+// BenchmarkProgram times the program beside an empty one, in the same run.
+func BenchmarkProgram(b *testing.B) {
+	testutil.Require(b, "bpf")
+	const (
+		lo      = 1
+		repeats = 100_000
+	)
+	for _, c := range []struct {
+		name string
+		set  func(x *XConnect) error
+		dst  net.HardwareAddr
+	}{
+		{"endpoint", func(x *XConnect) error { return x.SetEndpoint(lo, 2) }, DefaultGateway},
+		{"one-leg", func(x *XConnect) error { return x.SetClient(lo, legs(1, 0)) }, DefaultGateway},
+		{"two-legs-anycast", func(x *XConnect) error { return x.SetClient(lo, legs(2, 0)) }, DefaultGateway},
+		{"two-legs-mac", func(x *XConnect) error { return x.SetClient(lo, legs(2, 0)) }, mac(1)},
+		{"64-legs-anycast", func(x *XConnect) error { return x.SetClient(lo, legs(64, 0)) }, DefaultGateway},
+		{"64-legs-last-mac", func(x *XConnect) error { return x.SetClient(lo, legs(64, 0)) }, mac(63)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			x := open(b, Config{})
+			must(b, c.set(x))
+			empty := bpftest.Empty(b)
+			var mine, floor []float64
+			for b.Loop() {
+				f := frame(c.dst, 1)
+				t, err := bpftest.Time(x.objects.Xconnect, f, lo, repeats)
+				must(b, err)
+				e, err := bpftest.Time(empty, f, lo, repeats)
+				must(b, err)
+				mine, floor = append(mine, float64(t)), append(floor, float64(e))
+			}
+			b.ReportMetric(0, "ns/op") // of the loop, not of the program
+			b.ReportMetric(bpftest.Median(mine), "ns/packet")
+			b.ReportMetric(bpftest.Median(floor), "ns/empty")
+			b.ReportMetric(bpftest.Median(mine)-bpftest.Median(floor), "ns/net")
+		})
+	}
+}
+
+// path is a way between two namespaces that carries traffic.
+type path struct{ from, to string }
+
+// barePair is one veth pair between two namespaces: the floor.
+func barePair(b *testing.B) path {
+	b.Helper()
+	p := path{testutil.NetNS(b), testutil.NetNS(b)}
+	h := testutil.Handle(b, p.from)
+	a, z, err := h.AddVeth(nl.Veth{Name: "eth0", PeerName: "eth0", PeerNetNS: p.to, PeerUp: true})
+	must(b, err, h.SetUp(a.Index))
+	peer := testutil.Handle(b, p.to)
+	for i := range addresses[0] {
+		must(b, h.AddAddress(a.Index, addresses[0][i]), peer.AddAddress(z.Index, addresses[1][i]))
+	}
+	return p
+}
+
+// crossed is the cross-connect between a client and its only endpoint.
+func crossed(b *testing.B) path {
+	b.Helper()
+	s := newStar(b, 1, Config{})
+	s.use(b, 0)
+	return path{s.client.ns, s.endpoints[0].ns}
+}
+
+// anycast is the cross-connect with two legs, one of them local: every frame
+// is hashed and rewritten.
+func anycast(b *testing.B) path {
+	b.Helper()
+	s := newStar(b, 2, Config{})
+	must(b, s.x.SetClient(s.client.outer.Index, []Leg{
+		{IfIndex: s.endpoints[0].outer.Index, MAC: s.endpoints[0].inner.MAC, Local: true},
+		{IfIndex: s.endpoints[1].outer.Index, MAC: s.endpoints[1].inner.MAC},
+	}))
+	return path{s.client.ns, s.endpoints[0].ns}
+}
+
+// crossedTCX is crossed with the program attached by tcx instead.
+func crossedTCX(b *testing.B) path {
+	b.Helper()
+	s := newStar(b, 1, Config{})
+	s.use(b, 0)
+	for _, index := range []int{s.client.outer.Index, s.endpoints[0].outer.Index} {
+		must(b, s.hostH.LeaveIngressBlock(index))
+		delete(s.x.attached, index)
+		must(b, netns.Do(s.host, func() error {
+			l, err := link.AttachTCX(link.TCXOptions{Interface: index, Program: s.x.objects.Xconnect, Attach: ebpf.AttachTCXIngress})
+			if err == nil {
+				b.Cleanup(func() { _ = l.Close() })
+			}
+			return err
+		}))
+	}
+	return path{s.client.ns, s.endpoints[0].ns}
+}
+
+const slot = 200 * time.Millisecond // one measurement of one path
+
+// compare measures the paths in turns, so that all see the same noise, and
+// reports medians and their ratios to the first one.
+func compareRates(b *testing.B, unit string, rate func(b *testing.B, p path) func() float64) {
+	testutil.Require(b, "bpf", "netns")
+	names := []string{"veth", "xconnect", "anycast", "tcx"}
+	var measure []func() float64
+	for _, build := range []func(*testing.B) path{barePair, crossed, anycast, crossedTCX} {
+		measure = append(measure, rate(b, build(b)))
+	}
+	rates := make([][]float64, len(names))
+	for b.Loop() {
+		for i := range measure {
+			rates[i] = append(rates[i], measure[i]())
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	floor := bpftest.Median(rates[0])
+	b.ReportMetric(floor, names[0]+"-"+unit)
+	for i, name := range names[1:] {
+		median := bpftest.Median(rates[i+1])
+		b.ReportMetric(median, name+"-"+unit)
+		b.ReportMetric(median/floor, name+"/veth")
+	}
+}
+
+// BenchmarkTCP compares the throughput of one TCP connection.
+func BenchmarkTCP(b *testing.B) {
+	compareRates(b, "Gbit/s", func(b *testing.B, p path) func() float64 {
+		l := testutil.Listen(b, p.to, "tcp", "10.0.0.2:0")
+		var received atomic.Int64
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			buffer := make([]byte, 1<<18)
+			for {
+				n, err := c.Read(buffer)
+				received.Add(int64(n))
+				if err != nil {
+					_ = c.Close()
+					return
+				}
+			}
+		}()
+		c, err := testutil.Dial(b.Context(), p.from, "tcp", "", l.Addr().String())
+		must(b, err)
+		b.Cleanup(func() { _ = c.Close() })
+		buffer := make([]byte, 1<<18)
+		return func() float64 {
+			start, before := time.Now(), received.Load()
+			for time.Since(start) < slot {
+				if _, err := c.Write(buffer); err != nil {
+					b.Fatal(err)
+				}
+			}
+			return float64(received.Load()-before) * 8 / time.Since(start).Seconds() / 1e9
+		}
+	})
+}
+
+// BenchmarkUDP compares the rate of 64-byte frames.
+func BenchmarkUDP(b *testing.B) {
+	const payload = 64 - 14 - 20 - 8
+	compareRates(b, "kpps", func(b *testing.B, p path) func() float64 {
+		server := testutil.ListenPacket(b, p.to, "udp", "10.0.0.2:0")
+		var received atomic.Int64
+		go func() {
+			buffer := make([]byte, 64)
+			for {
+				_, _, err := server.ReadFrom(buffer)
+				if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
+					return
+				}
+				received.Add(1)
+			}
+		}()
+		c, err := testutil.Dial(b.Context(), p.from, "udp", "", server.LocalAddr().String())
+		must(b, err)
+		b.Cleanup(func() { _ = c.Close() })
+		buffer := make([]byte, payload)
+		return func() float64 {
+			start, before := time.Now(), received.Load()
+			for time.Since(start) < slot {
+				for range 100 {
+					if _, err := c.Write(buffer); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			return float64(received.Load()-before) / time.Since(start).Seconds() / 1e3
+		}
+	})
+}
