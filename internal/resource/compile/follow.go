@@ -20,15 +20,18 @@ const (
 
 // Follow calls set with the configuration of a conduit's load balancers, at
 // once and whenever it is another one, until ctx ends. While there is no such
-// conduit the configuration is empty. Whether set succeeds becomes the
-// Programmed condition of the conduit's objects; if it fails it is called
-// again after a pause that grows up to 5 s.
+// conduit the configuration is empty. After every attempt it calls report with
+// the snapshot and the error of set; the store's ReportProgrammed makes that
+// the condition of the conduit's objects. If set fails it is called again after
+// a pause that grows up to 5 s.
 //
 // Follow returns when ctx ends, with the error of ctx.
-func Follow(ctx context.Context, store *resource.Store, trench, conduit string, set func(context.Context, balancer.Config) error) error {
+func Follow(ctx context.Context, store *resource.Store, trench, conduit string,
+	set func(context.Context, balancer.Config) error, report func(*resource.Snapshot, error),
+) error {
 	changed, cancel := store.Subscribe()
 	defer cancel()
-	f := follower{store: store, trench: trench, conduit: conduit, set: set}
+	f := follower{store: store, trench: trench, conduit: conduit, set: set, report: report}
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for {
@@ -50,6 +53,7 @@ type follower struct {
 	store           *resource.Store
 	trench, conduit string
 	set             func(context.Context, balancer.Config) error
+	report          func(*resource.Snapshot, error)
 
 	tried      bool
 	generation uint64           // of the snapshot that was tried last
@@ -75,7 +79,7 @@ func (f *follower) step(ctx context.Context, due bool) time.Duration {
 		return 0
 	}
 	f.tried, f.generation = true, snapshot.Generation
-	f.store.ReportProgrammed(snapshot, f.trench, f.conduit, err)
+	f.report(snapshot, err)
 	if err != nil {
 		f.inForce = nil
 		f.pause = min(max(2*f.pause, firstRetry), lastRetry)

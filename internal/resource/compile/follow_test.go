@@ -37,7 +37,8 @@ func following(t *testing.T, store *resource.Store, r *replica) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Follow(ctx, store, "trench-a", "lb", r.set) }()
+	report := func(s *resource.Snapshot, err error) { store.ReportProgrammed(s, "trench-a", "lb", err) }
+	go func() { done <- Follow(ctx, store, "trench-a", "lb", r.set, report) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
