@@ -40,7 +40,10 @@ func Origin(err error) *status.Status {
 	if !ok {
 		return outer
 	}
-	message := strings.TrimSuffix(outer.Message()[last[1]:], candidatesSuffix)
+	message := outer.Message()[last[1]:]
+	for strings.HasSuffix(message, candidatesSuffix) { // one for each nsmgr
+		message = strings.TrimSuffix(message, candidatesSuffix)
+	}
 	return status.New(code, message)
 }
 
