@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package forwarder_test
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/networkservicemesh/api/pkg/api/networkservice"
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
+	"github.com/networkservicemesh/api/pkg/api/registry"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/client"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/endpoint"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms"
+	sdkkernel "github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/kernel"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/sendfd"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/core/chain"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/ipam/point2pointipam"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/weft-project/weft/internal/app/forwarder"
+	"github.com/weft-project/weft/internal/app/mesh"
+	"github.com/weft-project/weft/internal/log"
+	"github.com/weft-project/weft/internal/testutil"
+)
+
+const service = "plain.trench-a"
+
+func TestMain(m *testing.M) {
+	level := log.LevelWarn
+	if name := os.Getenv("WEFT_LOG"); name != "" {
+		level, _ = log.ParseLevel(name)
+	}
+	log.Setup(os.Stderr, level)
+	os.Exit(m.Run())
+}
+
+// world is a node: nsmgr and registry, forwarder, all real, in one process.
+type world struct {
+	t         testing.TB
+	dir       string
+	mesh      *mesh.Mesh
+	outside   string // namespace of the outer ends
+	forwarder *forwarder.Component
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	testutil.Require(t, "bpf", "netns")
+	w := &world{t: t, dir: t.TempDir(), outside: testutil.NetNS(t)}
+	var err error
+	if w.mesh, err = mesh.Start(context.Background(), mesh.Config{Dir: w.dir}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.check(w.mesh.Stop()) })
+	w.forwarder, err = forwarder.Start(context.Background(), forwarder.Config{
+		Name: "forwarder-1", ConnectTo: w.mesh.URL(), ListenOn: w.socket("forwarder"), NetNS: w.outside,
+	}, forwarder.Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.check(w.forwarder.Stop()) })
+	return w
+}
+
+func (w *world) check(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Error(err)
+	}
+}
+
+func (w *world) socket(name string) *url.URL {
+	return &url.URL{Scheme: "unix", Path: filepath.Join(w.dir, name+".sock")}
+}
+
+// endpoint starts an NSE made of the SDK's elements alone; it passes its
+// namespace as the SDK does.
+func (w *world) endpoint(name, prefix string, extra ...networkservice.NetworkServiceServer) (netNS string, server *mesh.Server) {
+	w.t.Helper()
+	netNS = testutil.NetNS(w.t)
+	_, subnet, err := net.ParseCIDR(prefix)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.t.Cleanup(cancel)
+	elements := append([]networkservice.NetworkServiceServer{
+		sendfd.NewServer(),
+		point2pointipam.NewServer(subnet),
+		mechanisms.NewServer(map[string]networkservice.NetworkServiceServer{
+			kernel.MECHANISM: chain.NewNetworkServiceServer(sdkkernel.NewServer(), inNetNS(netNS)),
+		}),
+	}, extra...)
+	security := mesh.Plain(time.Minute)
+	nse := endpoint.NewServer(ctx, security.TokenGenerator, endpoint.WithName(name), endpoint.WithAdditionalFunctionality(elements...))
+	server, err = mesh.Serve(security, []*url.URL{w.socket(name)}, nse.Register)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { w.check(server.Stop()) })
+	w.register(name)
+	return netNS, server
+}
+
+func (w *world) register(name string) {
+	w.t.Helper()
+	clients, cancel := context.WithCancel(context.Background())
+	w.t.Cleanup(cancel)
+	ctx, done := context.WithTimeout(clients, 10*time.Second)
+	defer done()
+	services := mesh.NewNSClient(clients, w.mesh.URL(), mesh.Security{})
+	if _, err := services.Register(ctx, &registry.NetworkService{Name: service}); err != nil {
+		w.t.Fatal(err)
+	}
+	endpoints := mesh.NewNSEClient(clients, w.mesh.URL(), mesh.Security{})
+	nse, err := endpoints.Register(ctx, &registry.NetworkServiceEndpoint{
+		Name: name, NetworkServiceNames: []string{service}, Url: w.socket(name).String(),
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		ctx, done := context.WithTimeout(clients, 10*time.Second)
+		defer done()
+		_, err := endpoints.Unregister(ctx, nse)
+		w.check(err)
+	})
+}
+
+// inNetNS places an endpoint's interfaces in a namespace of its own.
+type inNetNS string
+
+func (n inNetNS) Request(ctx context.Context, request *networkservice.NetworkServiceRequest) (*networkservice.Connection, error) {
+	kernel.ToMechanism(request.GetConnection().GetMechanism()).SetNetNSURL("file://" + string(n))
+	return next.Server(ctx).Request(ctx, request)
+}
+
+func (n inNetNS) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {
+	return next.Server(ctx).Close(ctx, conn)
+}
+
+// client returns an NSM client of the SDK.
+func (w *world) client(name string, elements ...networkservice.NetworkServiceClient) networkservice.NetworkServiceClient {
+	ctx, cancel := context.WithCancel(context.Background())
+	w.t.Cleanup(cancel)
+	security := mesh.Plain(time.Minute)
+	return client.NewClient(ctx,
+		client.WithName(name),
+		client.WithClientURL(w.mesh.URL()),
+		client.WithDialOptions(security.DialOptions...),
+		client.WithDialTimeout(5*time.Second),
+		client.WithAdditionalFunctionality(elements...),
+	)
+}
+
+// passing is the SDK's way to pass descriptors of namespaces.
+func passing() networkservice.NetworkServiceClient { return sendfd.NewClient() }
+
+func ask(id, netNS, iface string) *networkservice.NetworkServiceRequest {
+	mechanism := kernel.ToMechanism(kernel.New("file://" + netNS))
+	mechanism.SetInterfaceName(iface)
+	return &networkservice.NetworkServiceRequest{
+		Connection:           &networkservice.Connection{Id: id, NetworkService: service},
+		MechanismPreferences: []*networkservice.Mechanism{mechanism.Mechanism},
+	}
+}
+
+func request(t testing.TB, c networkservice.NetworkServiceClient, r *networkservice.NetworkServiceRequest, opts ...grpc.CallOption) *networkservice.Connection {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	conn, err := c.Request(ctx, r, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+func closeConn(t testing.TB, c networkservice.NetworkServiceClient, conn *networkservice.Connection) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	if _, err := c.Close(ctx, conn); err != nil {
+		t.Fatal(err)
+	}
+}
