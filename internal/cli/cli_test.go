@@ -58,9 +58,9 @@ func TestSentence(t *testing.T) {
 		"ResourceExhausted":            status.Error(codes.ResourceExhausted, " "),
 		"no answer in time (--timeout): context deadline exceeded": status.FromContextError(context.DeadlineExceeded).Err(),
 		"interrupted": status.FromContextError(context.Canceled).Err(),
-		"the daemon on this socket does not offer that: unknown":        status.Error(codes.Unimplemented, "unknown"),
-		"the connection was lost: EOF":                                  status.Error(codes.Unavailable, "EOF"),
-		"the daemon met an error of its own: keep resources: disk full": status.Error(codes.Internal, "keep resources: disk full"),
+		"this socket does not offer that (unknown); is it the right one?": status.Error(codes.Unimplemented, "unknown"),
+		"the connection was lost: EOF":                                    status.Error(codes.Unavailable, "EOF"),
+		"the daemon met an error of its own: keep resources: disk full":   status.Error(codes.Internal, "keep resources: disk full"),
 	} {
 		if got := Sentence(err); got != want {
 			t.Errorf("%v: %q, want %q", err, got, want)

@@ -93,7 +93,7 @@ func Sentence(err error) string {
 	case codes.Canceled:
 		return "interrupted"
 	case codes.Unimplemented:
-		return "the daemon on this socket does not offer that: " + message
+		return "this socket does not offer that (" + message + "); is it the right one?"
 	case codes.Unavailable:
 		return "the connection was lost: " + message
 	case codes.Internal, codes.Unknown:

@@ -121,6 +121,13 @@ func TestSockets(t *testing.T) {
 	if o := h.line("get flows"); !strings.Contains(o.stderr, "there is no socket /nonexistent") {
 		t.Errorf("WEFT_SOCKET is not used: %s", o.stderr)
 	}
+	dir := t.TempDir()
+	h.env["WEFT_SOCKET"] = dir
+	for line, want := range map[string]string{"stream show": "agent.sock", "get flows": "admin.sock"} {
+		if o := h.line(line); !strings.Contains(o.stderr, "there is no socket "+filepath.Join(dir, want)+";") {
+			t.Errorf("%s with a directory: %s", line, o.stderr)
+		}
+	}
 	delete(h.env, "WEFT_SOCKET")
 	for line, want := range map[string]string{
 		"attachment show":               AgentSocket,

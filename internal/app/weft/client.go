@@ -3,11 +3,13 @@
 package weft
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"path/filepath"
 	"syscall"
 
@@ -40,14 +42,21 @@ func (a *app) withDaemon(ctx context.Context, fn func(context.Context, daemonv1.
 	})
 }
 
-func (a *app) withConn(ctx context.Context, socket string, fn func(context.Context, *grpc.ClientConn) error) error {
-	if s := a.env.Getenv("WEFT_SOCKET"); s != "" {
-		socket = s
+// choose returns the socket to use: what --socket or WEFT_SOCKET says, which may
+// also be the directory that holds the sockets, or the default.
+func (a *app) choose(standard string) (string, error) {
+	named := cmp.Or(a.socket, a.env.Getenv("WEFT_SOCKET"))
+	if named == "" {
+		return standard, nil
 	}
-	if a.socket != "" {
-		socket = a.socket
+	if info, err := os.Stat(named); err == nil && info.IsDir() {
+		named = filepath.Join(named, filepath.Base(standard))
 	}
-	socket, err := filepath.Abs(socket)
+	return filepath.Abs(named)
+}
+
+func (a *app) withConn(ctx context.Context, standard string, fn func(context.Context, *grpc.ClientConn) error) error {
+	socket, err := a.choose(standard)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ addresses, without a restart and without a privilege inside the workload.
 
 Workloads reach the agent on ` + AgentSocket + `; it knows them by their network
 namespace. Administrators use ` + AdminSocket + `. --socket or
-WEFT_SOCKET names another one.`,
+WEFT_SOCKET names another socket, or the directory of both.`,
 		Example: `  weft demo                                     # see all of it work
   weft up                                       # run everything on this host
   weft apply -f network.yaml                    # define trenches, conduits, streams ...
@@ -63,7 +63,7 @@ WEFT_SOCKET names another one.`,
 		return cli.Usagef("%w; see %q", err, cmd.CommandPath()+" --help")
 	})
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.socket, "socket", "", "unix socket of the agent or daemon (default "+AgentSocket+", for administrators "+AdminSocket+"; environment WEFT_SOCKET)")
+	flags.StringVar(&a.socket, "socket", "", "socket to use, or the directory of agent.sock and admin.sock (default /run/weft; environment WEFT_SOCKET)")
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "how long to wait for an answer")
 	root.AddCommand(a.attachmentCommand(), a.streamCommand(), a.applyCommand(), a.deleteCommand(),
 		a.getCommand(), a.checkCommand(), a.statusCommand(), a.versionCommand())
