@@ -36,19 +36,25 @@ func Usagef(format string, args ...any) error { return &UsageError{Err: fmt.Erro
 // PrintError tells an error and returns the exit code. Problems of manifests
 // are one line each; everything else is one sentence.
 func PrintError(w io.Writer, name string, err error) int {
+	code := ExitError
+	text := fmt.Sprintf("%s: %s\n", name, Sentence(err))
 	if list := ProblemsOf(err); len(list) > 0 {
-		for _, p := range list {
-			fmt.Fprintln(w, p)
+		text = fmt.Sprintf("%s\n%s: %s; nothing was changed\n", list.Error(), name, count(len(list), "problem"))
+	} else if usage := new(UsageError); errors.As(err, &usage) {
+		code = ExitUsage
+	}
+	_, _ = io.WriteString(w, text) // there is nobody left to tell
+	return code
+}
+
+// PrintWarnings writes warnings, one per line.
+func PrintWarnings(w io.Writer, list resource.Problems) error {
+	for _, p := range list {
+		if _, err := fmt.Fprintln(w, p); err != nil {
+			return err
 		}
-		fmt.Fprintf(w, "%s: %s; nothing was changed\n", name, count(len(list), "problem"))
-		return ExitError
 	}
-	fmt.Fprintf(w, "%s: %s\n", name, Sentence(err))
-	var usage *UsageError
-	if errors.As(err, &usage) {
-		return ExitUsage
-	}
-	return ExitError
+	return nil
 }
 
 // ProblemsOf returns the problems of manifests that an error carries, by itself

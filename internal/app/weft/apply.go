@@ -61,8 +61,8 @@ func (a *app) apply(ctx context.Context, paths []string, dryRun, prune bool) err
 		if err != nil {
 			return err
 		}
-		for _, w := range cli.Problems(resp.GetWarnings(), true) {
-			fmt.Fprintln(a.env.Stderr, w)
+		if err := cli.PrintWarnings(a.env.Stderr, cli.Problems(resp.GetWarnings(), true)); err != nil {
+			return err
 		}
 		return a.printChanges(resp.GetChanges(), dryRun)
 	})
@@ -115,8 +115,8 @@ func (a *app) check(paths []string) error {
 	if err != nil {
 		return err
 	}
-	for _, w := range result.Warnings {
-		fmt.Fprintln(a.env.Stderr, w)
+	if err := cli.PrintWarnings(a.env.Stderr, result.Warnings); err != nil {
+		return err
 	}
 	_, err = fmt.Fprintf(a.env.Stdout, "%d objects, no errors, %d warnings\n", len(result.Changes), len(result.Warnings))
 	return err
