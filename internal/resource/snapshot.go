@@ -66,15 +66,6 @@ func OfTrench[T v1alpha1.Object](s *Snapshot, trench string) []T {
 	return out
 }
 
-// Conduits returns the conduits, as "<conduit>.<trench>" is on the mesh.
-func (s *Snapshot) Conduits() []*v1alpha1.Conduit {
-	var out []*v1alpha1.Conduit
-	for _, o := range s.List(v1alpha1.KindConduit) {
-		out = append(out, o.(*v1alpha1.Conduit))
-	}
-	return out
-}
-
 // Attractor returns the attractor of a conduit, or nil.
 func (s *Snapshot) Attractor(trench, conduit string) *v1alpha1.Attractor {
 	for _, a := range OfTrench[*v1alpha1.Attractor](s, trench) {

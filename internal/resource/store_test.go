@@ -109,7 +109,7 @@ func TestBadFileChangesNothing(t *testing.T) {
 	good := manifest("Vip", "fine", "address: 20.0.0.9/32")
 	for name, bad := range map[string]string{
 		"syntax":       "a: [",
-		"field":        manifest("Vip", "x", "adress: 20.0.0.8/32"),
+		"field":        manifest("Vip", "x", "addr: 20.0.0.8/32"),
 		"value":        manifest("Vip", "x", "address: nonsense"),
 		"reference":    manifest("Stream", "x", "conduit: nope"),
 		"other object": manifest("Stream", "web", "conduit: lb2") + "---\n" + manifest("Flow", "y", "stream: api\nvips: [v4]\nprotocols: [udp]\npriority: 1"),
