@@ -55,7 +55,8 @@ func (h *Handle) AddVeth(v Veth) (link, peer Link, err error) {
 	for range vethTries {
 		link, err = h.newVeth(v, peerNS, index)
 		switch {
-		case errors.Is(err, unix.EBUSY) && index != 0: // the index is taken
+		case index != 0 && (errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST)):
+			// The index is taken; the names were free a moment ago.
 			index++
 			continue
 		case err != nil:
@@ -74,7 +75,7 @@ func (h *Handle) AddVeth(v Veth) (link, peer Link, err error) {
 		// this end asks for one beyond it.
 		index = link.Index + 2
 	}
-	return Link{}, Link{}, fmt.Errorf("add veth %s: no free interface index near %d", v.Name, index)
+	return Link{}, Link{}, wrap(err, "add veth %s with peer %s and index %d", v.Name, v.PeerName, index)
 }
 
 // newVeth makes the pair, with an index of this end's own choice unless 0.

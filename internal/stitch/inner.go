@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/weft-project/weft/internal/nl"
 )
@@ -111,9 +112,15 @@ func (in *inner) readTable(h *nl.Handle, table int) (found routes, blackhole boo
 	return found, blackhole, nil
 }
 
+// firstMetric plus the interface's index is the metric of our routes. So two
+// interfaces of a workload may have routes to the same prefix (trenches may use
+// the same addresses; the older interface's counts), and none of them comes
+// before a route of the primary network.
+const firstMetric = 1024
+
 // netRoute makes the kernel's route of a prefix.
 func (in *inner) netRoute(prefix netip.Prefix, h hops, table int) nl.Route {
-	r := nl.Route{Prefix: prefix, Table: table, Source: h.source}
+	r := nl.Route{Prefix: prefix, Table: table, Source: h.source, Metric: firstMetric + in.index}
 	if len(h.gateways) == 1 {
 		r.Index, r.Gateway, r.OnLink = in.index, h.gateways[0], h.gateways[0].IsValid()
 		return r
@@ -141,6 +148,9 @@ func (in *inner) checkAddresses(h *nl.Handle, missing []netip.Prefix) error {
 			}
 			name := fmt.Sprint("interface ", index)
 			if link, err := h.LinkByIndex(index); err == nil {
+				if strings.HasPrefix(link.Alias, endpointAlias) {
+					continue // all legs of an endpoint have its address
+				}
 				name = link.Name
 			}
 			return fmt.Errorf("address %s of %s is on %s: %w", a, in.name, name, ErrAddressTaken)

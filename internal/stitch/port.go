@@ -194,20 +194,21 @@ func (s *Stitcher) configure(t *tx, h *nl.Handle, e *end, want config, fresh, up
 // setMTU gives both ends the same MTU; the larger end first forwards what the
 // smaller sends.
 func (t *tx) setMTU(host, inside *nl.Handle, e *end, mtu int) error {
-	old, err := host.LinkByIndex(e.outer)
-	if err != nil || old.MTU == mtu {
-		return err
+	set := func(h *nl.Handle, index int) error {
+		old, err := h.LinkByIndex(index)
+		if errors.Is(err, nl.ErrNotFound) {
+			return nil // gone, and the event is still to come
+		}
+		if err != nil || old.MTU == mtu {
+			return err
+		}
+		return t.must("set MTU", func() error { return h.SetMTU(index, mtu) },
+			func() error { return h.SetMTU(index, old.MTU) })
 	}
-	outer := func() error {
-		return t.must("set MTU", func() error { return host.SetMTU(e.outer, mtu) },
-			func() error { return host.SetMTU(e.outer, old.MTU) })
-	}
-	within := func() error {
-		return t.must("set MTU", func() error { return inside.SetMTU(e.in.index, mtu) },
-			func() error { return inside.SetMTU(e.in.index, old.MTU) })
-	}
+	outer := func() error { return set(host, e.outer) }
+	within := func() error { return set(inside, e.in.index) }
 	first, second := within, outer
-	if mtu > old.MTU {
+	if mtu > e.in.ours.mtu {
 		first, second = outer, within
 	}
 	if err := first(); err != nil {
