@@ -17,23 +17,21 @@ func (s *Store) ReportProgrammed(of *Snapshot, trench, conduit string, err error
 	if err != nil {
 		c.Status, c.Reason, c.Message = v1alpha1.ConditionFalse, v1alpha1.ReasonPending, err.Error()
 	}
-	part := conduitPart(of, trench, conduit)
+	observations := map[Key]observation{}
+	for _, o := range conduitPart(of, trench, conduit) {
+		if len(unsupported(o)) == 0 {
+			observations[KeyOf(o)] = observation{o.GetMeta().Generation, []v1alpha1.Condition{c}}
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.update(func(key Key, o v1alpha1.Object) []v1alpha1.Condition {
-		seen, ok := part[key]
-		if !ok || seen != o.GetMeta().Generation || len(unsupported(o)) > 0 {
-			return nil
-		}
-		return []v1alpha1.Condition{c}
-	})
+	s.observe(observations)
 }
 
-// conduitPart returns the objects that a conduit's load balancers carry out,
-// with their generations.
-func conduitPart(s *Snapshot, trench, conduit string) map[Key]int64 {
-	part := map[Key]int64{}
-	add := func(o v1alpha1.Object) { part[KeyOf(o)] = o.GetMeta().Generation }
+// conduitPart returns the objects that a conduit's load balancers carry out.
+func conduitPart(s *Snapshot, trench, conduit string) []v1alpha1.Object {
+	var part []v1alpha1.Object
+	add := func(o v1alpha1.Object) { part = append(part, o) }
 	vips, gateways := map[string]bool{}, map[string]bool{}
 	mark := func(set map[string]bool, names []string) {
 		for _, n := range names {

@@ -278,27 +278,34 @@ func (s *Store) commit(next *Snapshot) error {
 func (s *Store) SetConditions(key Key, generation int64, conditions ...v1alpha1.Condition) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.update(func(k Key, o v1alpha1.Object) []v1alpha1.Condition {
-		if k != key || o.GetMeta().Generation != generation {
-			return nil
-		}
-		return conditions
-	})
+	s.observe(map[Key]observation{key: {generation, conditions}})
 }
 
-// update publishes a snapshot of the same generation with new conditions;
-// s.mu is held.
-func (s *Store) update(observe func(Key, v1alpha1.Object) []v1alpha1.Condition) {
+// observation is what was seen of an object of a generation.
+type observation struct {
+	generation int64
+	conditions []v1alpha1.Condition
+}
+
+// observe publishes a snapshot of the same generation with new conditions, if
+// any of them is news; s.mu is held.
+func (s *Store) observe(observations map[Key]observation) {
 	old := s.Snapshot()
 	now := time.Now().UTC()
-	objects := maps.Clone(old.objects)
-	changed := false
-	for key, o := range objects {
-		if next := withConditions(o, now, observe(key, o)...); next != o {
-			objects[key], changed = next, true
+	news := map[Key]v1alpha1.Object{}
+	for key, seen := range observations {
+		o, ok := old.Get(key)
+		if !ok || o.GetMeta().Generation != seen.generation {
+			continue
+		}
+		if next := withConditions(o, now, seen.conditions...); next != o {
+			news[key] = next
 		}
 	}
-	if changed {
-		s.publish(newSnapshot(old.Generation, objects))
+	if len(news) == 0 {
+		return
 	}
+	objects := maps.Clone(old.objects)
+	maps.Copy(objects, news)
+	s.publish(&Snapshot{Generation: old.Generation, objects: objects, keys: old.keys})
 }
