@@ -27,7 +27,10 @@ const DefaultDrain = 5 * time.Second
 type Config struct {
 	Name      string   // of the NSE, unique in the mesh and stable over restarts
 	ConnectTo *url.URL // of the nsmgr or registry
-	ListenOn  *url.URL // unix or tcp; where the nsmgr connects to
+	ListenOn  *url.URL // unix or tcp; where the nsmgr and forwarders connect to
+	// PassSocket registers with a descriptor of the socket instead of its path,
+	// for an nsmgr in another mount namespace.
+	PassSocket bool
 
 	Trench, Conduit string            // make the network service <conduit>.<trench>
 	ServiceNames    []string          // instead of it
@@ -92,6 +95,7 @@ func (c Config) Validate() error {
 	need(len(c.ServiceNames) > 0 || c.Conduit != "" && c.Trench != "", "neither ServiceNames nor Conduit and Trench are set")
 	need(c.ExternalInterface != "", "ExternalInterface is empty")
 	need(c.TableSize == 0 || maglev.IsPrime(c.TableSize), "TableSize %d is not a prime number", c.TableSize)
+	need(!c.PassSocket || c.ListenOn == nil || c.ListenOn.Scheme == "unix", "PassSocket needs a unix socket, ListenOn is %s", c.ListenOn)
 	need(c.IdleTimeout >= 0 && c.Drain >= 0, "IdleTimeout or Drain is negative")
 	if _, err := ipam.NewPool(c.CIDRPrefixes...); err != nil {
 		need(false, "CIDRPrefixes: %v", err)

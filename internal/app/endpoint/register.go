@@ -35,7 +35,11 @@ func (c *Component) register(ctx context.Context, security mesh.Security) error 
 	for _, name := range c.config.ServiceNames {
 		labels[name] = &registry.NetworkServiceLabels{Labels: c.config.Labels}
 	}
-	c.endpoints = mesh.NewNSEClient(clients, c.config.ConnectTo, security)
+	var options []mesh.RegistryOption
+	if c.config.PassSocket {
+		options = append(options, mesh.PassSocket())
+	}
+	c.endpoints = mesh.NewNSEClient(clients, c.config.ConnectTo, security, options...)
 	var err error
 	c.registered, err = c.endpoints.Register(ctx, &registry.NetworkServiceEndpoint{
 		Name:                 c.config.Name,

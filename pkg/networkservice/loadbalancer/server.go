@@ -44,6 +44,11 @@ func NewServer(ctx context.Context, name string, b Balancer, options ...Option) 
 }
 
 func (s *loadBalancerServer) Request(ctx context.Context, request *networkservice.NetworkServiceRequest) (*networkservice.Connection, error) {
+	if request.GetConnection().GetPrevPathSegment().GetExpires() == nil {
+		// The SDK's timeout element would find out when the target is
+		// registered, and forget to close it.
+		return nil, status.Error(codes.Unauthenticated, "path: the previous segment does not expire, the request came without a token")
+	}
 	w, err := s.parse(request.GetConnection())
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
@@ -24,6 +25,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weft-project/weft/internal/balancer"
 	"github.com/weft-project/weft/internal/classify"
@@ -148,7 +150,7 @@ func request(streams ...string) *networkservice.NetworkServiceRequest {
 	conn := &networkservice.Connection{
 		Id:        "1",
 		Mechanism: kernel.New(""),
-		Path:      &networkservice.Path{PathSegments: []*networkservice.PathSegment{{Name: "client", Id: "0"}, {Name: "lb-1", Id: "1"}}, Index: 1},
+		Path:      &networkservice.Path{PathSegments: []*networkservice.PathSegment{{Name: "client", Id: "0", Expires: timestamppb.New(time.Now().Add(time.Hour))}, {Name: "lb-1", Id: "1"}}, Index: 1},
 		Context:   &networkservice.ConnectionContext{EthernetContext: &networkservice.EthernetContext{SrcMac: "02:00:00:00:00:01"}},
 	}
 	extracontext.SetTarget(conn, "target-1")
@@ -282,6 +284,7 @@ func TestFailures(t *testing.T) {
 		"no room":     {balancer: balancer.ErrTooManyTargets, code: codes.ResourceExhausted, text: balancer.ErrTooManyTargets.Error()},
 		"interface":   {balancer: balancer.ErrInterfaceTaken, code: codes.AlreadyExists, text: balancer.ErrInterfaceTaken.Error()},
 		"closed":      {balancer: balancer.ErrClosed, code: codes.Unavailable, text: balancer.ErrClosed.Error()},
+		"token":       {change: func(c *networkservice.Connection) { c.Path.PathSegments[0].Expires = nil }, code: codes.Unauthenticated, text: "path: the previous segment does not expire, the request came without a token"},
 		"stream list": {change: func(c *networkservice.Connection) { c.Context.ExtraContext["weft.dev/streams"] = "a,,b" }, code: codes.InvalidArgument, text: `extra context weft.dev/streams "a,,b": a name is empty`},
 		"target":      {change: func(c *networkservice.Connection) { c.Context.ExtraContext["weft.dev/target"] = "" }, code: codes.InvalidArgument, text: "extra context weft.dev/target: a name is empty"},
 		"MAC":         {change: func(c *networkservice.Connection) { c.Context.EthernetContext.SrcMac = "02:00" }, code: codes.InvalidArgument, text: `ethernet_context.src_mac: "02:00" is not a 6-byte address`},

@@ -10,10 +10,10 @@ import (
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	sdk "github.com/networkservicemesh/sdk/pkg/networkservice/chains/endpoint"
-	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/sendfd"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/onidle"
 	"github.com/networkservicemesh/sdk/pkg/tools/token"
 
+	"github.com/weft-project/weft/pkg/networkservice/fd"
 	"github.com/weft-project/weft/pkg/networkservice/ipam"
 	"github.com/weft-project/weft/pkg/networkservice/leg"
 	"github.com/weft-project/weft/pkg/networkservice/loadbalancer"
@@ -42,7 +42,7 @@ type Config struct {
 func NewServer(ctx context.Context, config Config) sdk.Endpoint {
 	elements := []networkservice.NetworkServiceServer{
 		onidle.NewServer(ctx, config.OnIdle, config.IdleTimeout),
-		sendfd.NewServer(),
+		fd.NewAnswerServer(),
 		loadbalancer.NewServer(ctx, config.Name, config.Balancer, loadbalancer.WithMTU(config.MTU)),
 		leg.NewServer(config.NetNS),
 		ipam.NewServer(config.Pool),
