@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command weft is the command line of Weft; `weft help` lists what it can do.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/weft-project/weft/internal/app/demo"
+	"github.com/weft-project/weft/internal/app/up"
+	"github.com/weft-project/weft/internal/app/weft"
+	"github.com/weft-project/weft/internal/cli"
+)
+
+func main() {
+	os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:],
+		up.NewCommand(), demo.NewCommand(), demo.NewWorkloadCommand()))
+}

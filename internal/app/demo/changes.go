@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package demo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/internal/traffic"
+)
+
+const (
+	udpFlows = 256
+	udpRate  = 12000 // packets per second
+	tcpConns = 50
+)
+
+// changeUnderTraffic is step 4.
+func (d *demo) changeUnderTraffic(ctx context.Context) error {
+	d.step(4, "Changes under steady traffic")
+	if err := d.startTraffic(); err != nil {
+		return err
+	}
+	d.say("%d UDP flows with %d numbered requests/s, %d TCP connections that talk all the time", udpFlows, udpRate, tcpConns)
+	for _, change := range []func(context.Context) error{
+		d.fourthJoins, d.oneLeavesAndReturns, d.oneJoinsSecondStream, d.oneJoinsSecondTrench, d.replicaComesAndGoes,
+	} {
+		if err := change(ctx); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *demo) startTraffic() (err error) {
+	dial := dialFrom(d.a)
+	d.steady, err = traffic.StartSteady(traffic.SteadyConfig{To: destinations(webPort), Flows: udpFlows, Rate: udpRate, Dial: dial})
+	if err != nil {
+		return err
+	}
+	d.pool, err = traffic.StartPool(dial, destinations(webPort), tcpConns)
+	return err
+}
+
+func (d *demo) stopTraffic() {
+	if d.steady != nil {
+		d.steady.Stop()
+		d.steady = nil
+	}
+	if d.pool != nil {
+		d.pool.Stop()
+		d.pool = nil
+	}
+}
+
+// begin opens the window of a change.
+func (d *demo) begin() {
+	d.poolBefore, d.changeMark = d.pool.Stats(), d.steady.Mark()
+	d.changeMoment = time.Now()
+}
+
+// observe lets the traffic run on, then closes the window.
+func (d *demo) observe() traffic.Window {
+	timer := time.NewTimer(dwell)
+	<-timer.C
+	return d.steady.Between(d.changeMark, d.steady.Mark())
+}
+
+// summary prints the window's losses and checks what has to be zero.
+func (d *demo) summary(w traffic.Window) {
+	_ = await("broken connections to be open again", func() bool { return d.pool.Stats().Open == tcpConns })
+	after := d.pool.Stats()
+	broken := after.Broken - d.poolBefore.Broken
+	beyond := after.BrokenUnmoved() - d.poolBefore.BrokenUnmoved()
+	d.check(w.LostUnmoved == 0, "UDP: %d packets at %.0f/s, %d of %d flows moved by the tables; lost on moved flows %d, on others %d",
+		w.Sent, w.Rate, w.MovedFlows, udpFlows, w.Lost-w.LostUnmoved, w.LostUnmoved)
+	d.check(beyond == 0 && after.Open == tcpConns, "TCP: %d of %d connections moved by the tables, %d broken beyond those",
+		broken-beyond, tcpConns, beyond)
+	d.check(w.Rate >= 10000, "load held at %.0f packets/s (at least 10000)", w.Rate)
+}
+
+// firstPacket says how long after the request the workload answered first.
+func (d *demo) firstPacket(w traffic.Window, name string) {
+	first, ok := w.First[name]
+	d.check(ok, "%s: %s from request to first packet", name, millis(first.Sub(d.changeMoment)))
+}
+
+func (d *demo) fourthJoins(context.Context) error {
+	d.say("-- w4 joins")
+	d.begin()
+	if err := d.attach(d.workloads[3], nic, "lb.trench-a"); err != nil {
+		return err
+	}
+	d.took(d.changeMoment, "w4: weft attachment add lb.trench-a --stream web")
+	w := d.observe()
+	d.firstPacket(w, "w4")
+	d.summary(w)
+	return nil
+}
+
+func (d *demo) oneLeavesAndReturns(context.Context) error {
+	d.say("-- w2 leaves")
+	d.begin()
+	if err := d.detach(d.workloads[1], nic); err != nil {
+		return err
+	}
+	d.took(d.changeMoment, "w2: weft attachment delete w2-%s", nic)
+	d.summary(d.observe())
+	d.say("-- w2 joins again")
+	d.begin()
+	if err := d.attach(d.workloads[1], nic, "lb.trench-a"); err != nil {
+		return err
+	}
+	w := d.observe()
+	d.firstPacket(w, "w2")
+	d.summary(w)
+	return nil
+}
+
+// identity is what must not change about an interface.
+type identity struct {
+	Index     int
+	MAC       string
+	Addresses []string
+}
+
+func identityOf(path, iface string) (id identity, err error) {
+	return id, withHandle(path, func(h *nl.Handle) error {
+		link, err := h.LinkByName(iface)
+		if err != nil {
+			return err
+		}
+		addrs, err := h.Addresses(link.Index)
+		for _, a := range addrs {
+			id.Addresses = append(id.Addresses, a.String())
+		}
+		slices.Sort(id.Addresses)
+		id.Index, id.MAC = link.Index, link.MAC.String()
+		return err
+	})
+}
+
+func (d *demo) oneJoinsSecondStream(context.Context) error {
+	d.say("-- w1 joins a second stream, api (port %d)", apiPort)
+	w1 := d.workloads[0]
+	before, err := identityOf(w1.netns, nic)
+	if err != nil {
+		return err
+	}
+	api, err := traffic.StartSteady(traffic.SteadyConfig{To: destinations(apiPort), Flows: 16, Rate: 2000, Dial: dialFrom(d.a)})
+	if err != nil {
+		return err
+	}
+	defer api.Stop()
+	from := api.Mark()
+	d.begin()
+	if _, err := d.cli(w1.netns, d.stack.WorkloadSocket(), "stream", "join", "api", "--attachment", w1.name+"-"+nic); err != nil {
+		return err
+	}
+	d.took(d.changeMoment, "w1: weft stream join api")
+	w := d.observe()
+	d.firstPacket(api.Between(from, api.Mark()), "w1")
+	d.summary(w)
+	after, err := identityOf(w1.netns, nic)
+	if err != nil {
+		return err
+	}
+	d.check(cmp.Equal(before, after), "%s keeps ifindex %d, MAC %s and its %d addresses", nic, after.Index, after.MAC, len(after.Addresses))
+	return nil
+}
+
+func (d *demo) oneJoinsSecondTrench(ctx context.Context) error {
+	d.say("-- w3 attaches to a second network too: lb.trench-b, with the same VIPs and port")
+	if err := d.startReplica(ctx, d.b, "trench-b", "b", 1); err != nil {
+		return err
+	}
+	if err := d.b.route(vips, 1); err != nil {
+		return err
+	}
+	other, err := traffic.StartSteady(traffic.SteadyConfig{To: destinations(webPort), Flows: 16, Rate: 2000, Dial: dialFrom(d.b)})
+	if err != nil {
+		return err
+	}
+	defer other.Stop()
+	from := other.Mark()
+	d.begin()
+	w3 := d.workloads[2]
+	if err := d.attach(w3, "nsm-2", "lb.trench-b"); err != nil {
+		return err
+	}
+	d.took(d.changeMoment, "w3: weft attachment add lb.trench-b --stream web")
+	w := d.observe()
+	d.firstPacket(other.Between(from, other.Mark()), "w3")
+	d.summary(w)
+	for _, network := range []string{"tcp", "udp"} {
+		t := traffic.AskMany(dialFrom(d.b), network, destinations(webPort), 100, 8, 2*time.Second)
+		d.check(t.ByServer["w3"] == 100, "trench-b %s: %d of 100 answered by w3%s", network, t.ByServer["w3"], errorText(t.FirstError))
+	}
+	return nil
+}
+
+func (d *demo) replicaComesAndGoes(ctx context.Context) error {
+	d.say("-- a third load balancer comes")
+	d.begin()
+	if err := d.startReplica(ctx, d.a, "trench-a", "a", 3); err != nil {
+		return err
+	}
+	// The router learns of a replica when it forwards; BGP will do the same.
+	if err := d.allInTables(4); err != nil {
+		return err
+	}
+	if err := d.a.route(vips, 1, 2, 3); err != nil {
+		return err
+	}
+	d.took(d.changeMoment, "lb-a-3 has all four targets and its share of the traffic")
+	w := d.observe()
+	d.summary(w)
+	d.check(w.Lost == 0 && w.MovedFlows == 0, "all replicas have the same tables: no flow moved, nothing lost")
+	d.say("-- it goes")
+	d.begin()
+	if err := d.a.route(vips, 1, 2); err != nil {
+		return err
+	}
+	third := d.replicas[len(d.replicas)-1]
+	d.replicas = d.replicas[:len(d.replicas)-1]
+	if err := third.Stop(); err != nil {
+		return fmt.Errorf("stop lb-a-3: %w", err)
+	}
+	d.took(d.changeMoment, "lb-a-3 has handed over and stopped")
+	if err := d.topo.remove("lb-a-3"); err != nil {
+		return err
+	}
+	w = d.observe()
+	d.summary(w)
+	d.check(w.Lost == 0 && w.MovedFlows == 0, "no flow moved, nothing lost")
+	return nil
+}

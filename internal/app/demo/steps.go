@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package demo
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/internal/traffic"
+)
+
+const nic = "nsm-1" // the interface that a workload gains first
+
+// attachThree is the second half of step 2.
+func (d *demo) attachThree(context.Context) error {
+	for _, w := range d.workloads[:3] {
+		start := time.Now()
+		if err := d.attach(w, nic, "lb.trench-a"); err != nil {
+			return err
+		}
+		d.took(start, "%s: weft attachment add lb.trench-a --stream web", w.name)
+		if err := d.describe(w, nic); err != nil {
+			return err
+		}
+	}
+	return d.allInTables(3)
+}
+
+// attach runs the command that a user would type inside the workload.
+func (d *demo) attach(w *workload, iface, service string) error {
+	_, err := d.cli(w.netns, d.stack.WorkloadSocket(),
+		"attachment", "add", service, "--name", w.name+"-"+iface, "--interface", iface, "--stream", "web")
+	return err
+}
+
+func (d *demo) detach(w *workload, iface string) error {
+	_, err := d.cli(w.netns, d.stack.WorkloadSocket(), "attachment", "delete", w.name+"-"+iface)
+	return err
+}
+
+// describe prints what the kernel of the workload shows, not what we believe.
+func (d *demo) describe(w *workload, iface string) error {
+	return withHandle(w.netns, func(h *nl.Handle) error {
+		link, err := h.LinkByName(iface)
+		if err != nil {
+			return err
+		}
+		addrs, err := h.Addresses(link.Index)
+		if err != nil {
+			return err
+		}
+		rules, err := h.Rules()
+		if err != nil {
+			return err
+		}
+		var texts []string
+		for _, a := range addrs {
+			if !a.Addr().IsLinkLocalUnicast() {
+				texts = append(texts, a.String())
+			}
+		}
+		var from []string
+		for _, r := range rules {
+			if text := r.From.Addr().String(); !slices.Contains(from, text) {
+				from = append(from, text)
+			}
+		}
+		d.say("    %s %s  %s", link.Name, link.MAC, strings.Join(texts, " "))
+		d.say("    policy routes for sources %s over %d replicas", strings.Join(from, ", "), len(d.a.routed))
+		return nil
+	})
+}
+
+// allInTables waits until every replica of trench-a balances over n workloads.
+func (d *demo) allInTables(n int) error {
+	return await(fmt.Sprintf("%d targets in the tables of every replica", n), func() bool {
+		for _, r := range d.replicas {
+			if r.Trench() == "trench-a" && r.Serving("web") != n {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// await polls a condition that comes true in milliseconds.
+func await(what string, ok func() bool) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("wait for %s: not within %s", what, patience)
+		}
+	}
+	return nil
+}
+
+// exchange is step 3.
+func (d *demo) exchange(context.Context) error {
+	d.step(3, "From outside: 400 TCP connections and 400 UDP exchanges to the VIPs, IPv4 and IPv6")
+	for _, network := range []string{"tcp", "udp"} {
+		start := time.Now()
+		t := traffic.AskMany(dialFrom(d.a), network, destinations(webPort), 400, 16, 2*time.Second)
+		d.took(start, "%s: answers %s", network, distribution(t.ByServer))
+		d.check(t.Answered == t.Asked, "%s: %d of %d answered, %d lost%s", network, t.Answered, t.Asked,
+			t.Asked-t.Answered, errorText(t.FirstError))
+		d.check(len(t.ByServer) == 3, "%s: all three targets answered", network)
+		d.check(t.Rewritten == 0, "%s: every workload saw the client's own address (no NAT)", network)
+	}
+	return nil
+}
+
+func distribution(by map[string]int) string {
+	var parts []string
+	for name, n := range by {
+		parts = append(parts, fmt.Sprintf("%s %d", name, n))
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, ", ")
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return " (" + err.Error() + ")"
+}
+
+// killOne is step 5.
+func (d *demo) killOne(context.Context) error {
+	d.step(5, "A workload's namespace is killed")
+	victim := d.workloads[3]
+	d.begin()
+	start := time.Now()
+	if err := d.topo.remove(victim.name); err != nil {
+		return err
+	}
+	if err := victim.kill(); err != nil {
+		return err
+	}
+	w := d.observe()
+	blackout := time.Duration(0)
+	if w.LastLost.After(start) {
+		blackout = w.LastLost.Sub(start)
+	}
+	d.check(blackout <= 100*time.Millisecond,
+		"%s out of the tables: last packet sent to it %s after the kill (limit 100 ms), %d packets lost",
+		victim.name, millis(blackout), w.Lost)
+	d.summary(w)
+	d.workloads = d.workloads[:3]
+	return d.allInTables(3)
+}
+
+// detachAll is step 6.
+func (d *demo) detachAll(context.Context) error {
+	d.stopTraffic()
+	d.step(6, "Everything detaches")
+	for _, w := range d.workloads {
+		ifaces, err := interfaces(w.netns)
+		if err != nil {
+			return err
+		}
+		for _, iface := range ifaces {
+			start := time.Now()
+			if err := d.detach(w, iface); err != nil {
+				return err
+			}
+			d.took(start, "%s: weft attachment delete %s-%s", w.name, w.name, iface)
+		}
+	}
+	for _, w := range d.workloads {
+		if err := d.pristine(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// interfaces returns what the namespace has beside lo.
+func interfaces(path string) (names []string, err error) {
+	return names, withHandle(path, func(h *nl.Handle) error {
+		links, err := h.Links()
+		for _, l := range links {
+			if l.Name != "lo" {
+				names = append(names, l.Name)
+			}
+		}
+		return err
+	})
+}
+
+// pristine checks that a workload is as it was before, and still the same.
+func (d *demo) pristine(w *workload) error {
+	ifaces, err := interfaces(w.netns)
+	if err != nil {
+		return err
+	}
+	routing := 0
+	if err := withHandle(w.netns, func(h *nl.Handle) (err error) {
+		routing, err = routingOf(h)
+		return err
+	}); err != nil {
+		return err
+	}
+	d.check(w.alive() && len(ifaces) == 0 && routing == 0,
+		"%s still runs as pid %d; interfaces of ours %d, routes and rules of ours %d", w.name, w.pid(), len(ifaces), routing)
+	return nil
+}
+
+func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package demo
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/weft-project/weft/internal/netns"
+)
+
+// cli runs a weft command in a child process inside a namespace: the agent
+// takes the caller's namespace from the kernel.
+func (d *demo) cli(path, socket string, args ...string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), "WEFT_SOCKET="+socket)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := netns.Do(path, cmd.Start); err != nil {
+		return "", err
+	}
+	if err := cmd.Wait(); err != nil {
+		return "", fmt.Errorf("weft %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
+	}
+	return out.String(), nil
+}
+
+// stopAll ends whatever runs, in the reverse order, also after a failure.
+func (d *demo) stopAll() error {
+	d.stopTraffic()
+	var errs []error
+	for _, r := range d.replicas {
+		errs = append(errs, r.Stop())
+	}
+	if d.stack != nil {
+		errs = append(errs, d.stack.Stop())
+	}
+	for _, w := range d.workloads {
+		errs = append(errs, w.kill())
+	}
+	errs = append(errs, d.topo.close())
+	if d.dir != "" {
+		errs = append(errs, os.RemoveAll(d.dir))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package up
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weft-project/weft/internal/log"
+	"github.com/weft-project/weft/internal/preflight"
+)
+
+// NewCommand returns `weft up`.
+func NewCommand() *cobra.Command {
+	var (
+		file, level string
+		check       bool
+		flags       Config
+	)
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run every component on this host in one process",
+		Long: `up runs the registry, the network service manager, the forwarder, the agent,
+the resource daemon and the load balancers of the configuration file in one
+process, until it is interrupted.`,
+		Example: `  weft up                              # a host with workloads only
+  weft up --config /etc/weft/up.yaml   # with load balancers
+  weft up --config up.yaml --check     # say what is wrong with the file and exit`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := merged(file, flags)
+			if err != nil {
+				return err
+			}
+			if check {
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), "the configuration is good")
+				return err
+			}
+			if err := preflight.Check(); err != nil {
+				return err
+			}
+			parsed, err := log.ParseLevel(level)
+			if err != nil {
+				return fmt.Errorf("--log-level: %w", err)
+			}
+			config.Log = log.Setup(cmd.ErrOrStderr(), parsed)
+			return run(cmd, config)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&file, "config", "", "YAML configuration file")
+	f.StringVar(&flags.Node, "node", "", "name of this node (default: the host's name)")
+	f.StringVar(&flags.RunDir, "run-dir", "", "directory of the sockets (default /run/weft)")
+	f.StringVar(&flags.StateDir, "state-dir", "", "directory of what must survive a reboot (default /var/lib/weft)")
+	f.StringVar(&level, "log-level", "info", "trace, debug, info, warn or error")
+	f.BoolVar(&check, "check", false, "check the configuration and exit")
+	return cmd
+}
+
+// merged is the file with the flags over it.
+func merged(file string, flags Config) (Config, error) {
+	config := Config{}
+	if file != "" {
+		var err error
+		if config, err = Load(file); err != nil {
+			return config, err
+		}
+	}
+	for _, pair := range []struct{ to, from *string }{
+		{&config.Node, &flags.Node}, {&config.RunDir, &flags.RunDir}, {&config.StateDir, &flags.StateDir},
+	} {
+		if *pair.from != "" {
+			*pair.to = *pair.from
+		}
+	}
+	return config, config.Validate()
+}
+
+func run(cmd *cobra.Command, config Config) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	stack, err := Start(ctx, config)
+	if err != nil {
+		return err
+	}
+	config.Log.Info("up", "agent", stack.WorkloadSocket(), "admin", stack.AdminSocket())
+	<-ctx.Done()
+	stop() // a second interrupt ends the process at once
+	return stack.Stop()
+}

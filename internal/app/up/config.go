@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package up
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.yaml.in/yaml/v3"
+)
+
+// Config of a host. The zero value runs everything but load balancers.
+type Config struct {
+	// Node is the first part of the names of targets. Default: the host's name.
+	Node string `yaml:"node"`
+	// RunDir holds the sockets agent.sock, admin.sock and nsmgr.sock and the
+	// wanted attachments. Default /run/weft.
+	RunDir string `yaml:"run-dir"`
+	// StateDir keeps the resources over a reboot. Default /var/lib/weft.
+	StateDir string `yaml:"state-dir"`
+	// Replicas are the load-balancer endpoints to run on this host.
+	Replicas []Replica `yaml:"replicas"`
+
+	Log     *slog.Logger          `yaml:"-"` // slog.Default() when nil
+	Metrics prometheus.Registerer `yaml:"-"` // none when nil
+}
+
+// Replica is a load balancer of one conduit.
+type Replica struct {
+	// Name of the network service endpoint, unique in the mesh.
+	Name string `yaml:"name"`
+	// Trench and Conduit whose resources it carries out; on the mesh it serves
+	// <conduit>.<trench>.
+	Trench  string `yaml:"trench"`
+	Conduit string `yaml:"conduit"`
+	// NetNS is the path of the namespace that it balances in.
+	NetNS string `yaml:"netns"`
+	// Interface to the outside, in NetNS.
+	Interface string `yaml:"interface"`
+	// VLAN tag of the traffic there; 0 = untagged.
+	VLAN uint16 `yaml:"vlan"`
+	// Prefixes that the addresses of its legs come from, one per IP family;
+	// those of two replicas must not overlap.
+	Prefixes []netip.Prefix `yaml:"prefixes"`
+	// MTU of its legs; 0 = the workload's choice.
+	MTU uint32 `yaml:"mtu"`
+	// TableSize of its Maglev tables, a prime number; 0 = 65537.
+	TableSize uint32 `yaml:"table-size"`
+}
+
+// Load reads a configuration file. Unknown fields are errors.
+func Load(path string) (Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	var c Config
+	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	if err := c.Validate(); err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Validate returns every problem that can be seen without the machine.
+func (c Config) Validate() error {
+	var problems []error
+	for field, dir := range map[string]string{"run-dir": c.RunDir, "state-dir": c.StateDir} {
+		if dir != "" && !filepath.IsAbs(dir) {
+			problems = append(problems, fmt.Errorf("%s: %q is not an absolute path", field, dir))
+		}
+	}
+	for i, r := range c.Replicas {
+		where := fmt.Sprintf("replicas[%d]", i)
+		for field, value := range map[string]string{
+			"name": r.Name, "trench": r.Trench, "conduit": r.Conduit, "interface": r.Interface,
+		} {
+			if value == "" {
+				problems = append(problems, fmt.Errorf("%s.%s: missing", where, field))
+			}
+		}
+		if len(r.Prefixes) == 0 {
+			problems = append(problems, fmt.Errorf("%s.prefixes: missing", where))
+		}
+		if r.VLAN > 4094 {
+			problems = append(problems, fmt.Errorf("%s.vlan: %d is not within 0 to 4094", where, r.VLAN))
+		}
+		for _, other := range c.Replicas[:i] {
+			problems = append(problems, r.conflicts(other, where)...)
+		}
+	}
+	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(problems...)
+}
+
+func (r Replica) conflicts(other Replica, where string) (problems []error) {
+	if r.Name == other.Name {
+		problems = append(problems, fmt.Errorf("%s.name: %q is taken by another replica", where, r.Name))
+	}
+	if r.NetNS == other.NetNS && r.Interface == other.Interface {
+		problems = append(problems, fmt.Errorf("%s.interface: %s is taken by %s", where, r.Interface, other.Name))
+	}
+	if r.Trench != other.Trench || r.Conduit != other.Conduit {
+		return problems
+	}
+	for _, p := range r.Prefixes {
+		if slices.ContainsFunc(other.Prefixes, p.Overlaps) {
+			problems = append(problems, fmt.Errorf("%s.prefixes: %s overlaps with one of %s", where, p, other.Name))
+		}
+	}
+	return problems
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.RunDir == "" {
+		c.RunDir = "/run/weft"
+	}
+	if c.StateDir == "" {
+		c.StateDir = "/var/lib/weft"
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Node == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return c, fmt.Errorf("find the node's name: %w", err)
+		}
+		c.Node = host
+	}
+	return c, nil
+}

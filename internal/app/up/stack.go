@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package up
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"github.com/weft-project/weft/internal/app/agent"
+	"github.com/weft-project/weft/internal/app/forwarder"
+	"github.com/weft-project/weft/internal/app/mesh"
+	"github.com/weft-project/weft/internal/cli"
+	"github.com/weft-project/weft/internal/daemon"
+	"github.com/weft-project/weft/internal/resource"
+)
+
+// Stack is everything that runs.
+type Stack struct {
+	config   Config
+	security mesh.Security
+	store    *resource.Store
+	mesh     *mesh.Mesh
+	agent    *agent.Component
+
+	mu       sync.Mutex
+	replicas []*Endpoint
+	release  []func() error // what Start acquired, undone in reverse
+}
+
+// Start runs the components and returns when all of them serve.
+func Start(ctx context.Context, config Config) (_ *Stack, err error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Stack{security: mesh.Plain(mesh.DefaultTokenLifetime)}
+	if s.config, err = config.withDefaults(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Stop())
+		}
+	}()
+	if s.store, err = resource.Open(filepath.Join(s.config.StateDir, "resources")); err != nil {
+		return nil, err
+	}
+	for _, start := range []func(context.Context) error{s.startMesh, s.startForwarder, s.startAgent, s.startReplicas} {
+		if err := start(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *Stack) onStop(release func() error) { s.release = append(s.release, release) }
+
+// Components outlive the context of Start: Stop ends them in order.
+func (s *Stack) startMesh(ctx context.Context) (err error) {
+	s.mesh, err = mesh.Start(context.WithoutCancel(ctx), mesh.Config{Dir: s.config.RunDir, Security: s.security})
+	if err != nil {
+		return err
+	}
+	s.onStop(s.mesh.Stop)
+	return nil
+}
+
+func (s *Stack) startForwarder(ctx context.Context) error {
+	f, err := forwarder.Start(context.WithoutCancel(ctx), forwarder.Config{
+		Name:      "forwarder-" + s.config.Node,
+		ConnectTo: s.mesh.URL(),
+		ListenOn:  s.socket("forwarder"),
+	}, forwarder.Deps{Security: s.security, Log: s.config.Log})
+	if err != nil {
+		return err
+	}
+	s.onStop(f.Stop)
+	return nil
+}
+
+func (s *Stack) startAgent(ctx context.Context) (err error) {
+	server := daemon.NewServer(s.store, daemon.Options{Version: cli.Version(), Components: s.components})
+	s.agent, err = agent.Start(context.WithoutCancel(ctx), agent.Config{
+		Node:        s.config.Node,
+		ConnectTo:   s.mesh.URL(),
+		Socket:      filepath.Join(s.config.RunDir, "agent.sock"),
+		AdminSocket: filepath.Join(s.config.RunDir, "admin.sock"),
+		StateDir:    filepath.Join(s.config.RunDir, "agent"),
+	}, agent.Deps{
+		Security: s.security, Log: s.config.Log,
+		RegisterAdmin: func(r grpc.ServiceRegistrar) { server.Register(r) },
+	})
+	if err != nil {
+		return err
+	}
+	s.onStop(s.agent.Stop)
+	return nil
+}
+
+func (s *Stack) startReplicas(ctx context.Context) error {
+	for _, r := range s.config.Replicas {
+		if _, err := s.StartReplica(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Stack) socket(name string) *url.URL {
+	return &url.URL{Scheme: "unix", Path: filepath.Join(s.config.RunDir, name+".sock")}
+}
+
+// WorkloadSocket returns the path of the agent's socket for workloads.
+func (s *Stack) WorkloadSocket() string { return s.agent.Socket() }
+
+// AdminSocket returns the path of the administrator's socket.
+func (s *Stack) AdminSocket() string { return s.agent.AdminSocket() }
+
+// Apply applies manifests as `weft apply` does.
+func (s *Stack) Apply(name string, manifests []byte) error {
+	_, err := s.store.Apply([]resource.File{{Name: name, Data: manifests}}, resource.ApplyOptions{})
+	if err != nil {
+		return fmt.Errorf("apply %s: %w", name, err)
+	}
+	return nil
+}
+
+// Stop ends everything, the last started first. Attachments end with it.
+func (s *Stack) Stop() error {
+	s.mu.Lock()
+	replicas, release := s.replicas, s.release
+	s.replicas, s.release = nil, nil
+	s.mu.Unlock()
+	var errs []error
+	for i := len(replicas) - 1; i >= 0; i-- {
+		errs = append(errs, replicas[i].Stop())
+	}
+	for i := len(release) - 1; i >= 0; i-- {
+		errs = append(errs, release[i]())
+	}
+	return errors.Join(errs...)
+}

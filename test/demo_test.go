@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package test holds the end-to-end tests: everything together, on the real
+// kernel, through the commands that users run.
+package test
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weft-project/weft/internal/app/demo"
+	"github.com/weft-project/weft/internal/app/weft"
+	"github.com/weft-project/weft/internal/cli"
+	"github.com/weft-project/weft/internal/testutil"
+)
+
+// TestMain lets the test binary stand in for the weft binary, because the demo
+// runs commands and workloads as processes of their own.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
+		os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], demo.NewWorkloadCommand()))
+	}
+	os.Exit(m.Run())
+}
+
+// TestDemo runs the main job and fails with any of its checks.
+func TestDemo(t *testing.T) {
+	testutil.Require(t, "bpf", "netns")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	var out strings.Builder
+	err := demo.Run(ctx, demo.Config{Out: &out})
+	t.Log(out.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+}
