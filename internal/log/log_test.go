@@ -4,9 +4,12 @@ package log_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	sdklog "github.com/networkservicemesh/sdk/pkg/tools/log"
@@ -52,6 +55,24 @@ func TestLogrusNeverBelowInfo(t *testing.T) {
 		}
 		if log.Level() != l {
 			t.Errorf("level %s, want %s", log.Level(), l)
+		}
+	}
+}
+
+func TestChangeOnSignal(t *testing.T) {
+	log.Setup(&bytes.Buffer{}, log.LevelWarn)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	log.ChangeOnSignal(ctx, log.LevelWarn)
+	for _, step := range []struct {
+		signal syscall.Signal
+		want   slog.Level
+	}{{syscall.SIGUSR1, log.LevelTrace}, {syscall.SIGUSR2, log.LevelWarn}} {
+		if err := syscall.Kill(syscall.Getpid(), step.signal); err != nil {
+			t.Fatal(err)
+		}
+		for log.Level() != step.want { // the test's time limit ends a wait in vain
+			runtime.Gosched()
 		}
 	}
 }

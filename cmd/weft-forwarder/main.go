@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Weft-forwarder is the NSM forwarder of a node.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/weft-project/weft/internal/app/forwarder"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := forwarder.Run(ctx, os.Args[1:], os.LookupEnv, os.Stderr)
+	stop()
+	os.Exit(status)
+}
