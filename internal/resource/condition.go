@@ -33,8 +33,6 @@ func unsupported(o v1alpha1.Object) []gap {
 		if t := o.Spec.Interface.Type; t == v1alpha1.InterfaceNSMVlan || t == v1alpha1.InterfaceNetworkAttachment {
 			return []gap{{"spec.interface.type", fmt.Sprintf("this release does not create interfaces of type %s; the frontends use the interface if it is there", t)}}
 		}
-	case *v1alpha1.Attachment:
-		return []gap{{"", `this release keeps the object, but makes attachments by "weft attachment add" only`}}
 	}
 	return nil
 }
@@ -57,7 +55,7 @@ func acceptedConditions(o v1alpha1.Object) []v1alpha1.Condition {
 	if gaps := unsupported(o); len(gaps) > 0 {
 		var lines []string
 		for _, g := range gaps {
-			lines = append(lines, strings.TrimPrefix(g.field+": "+g.why, ": "))
+			lines = append(lines, g.field+": "+g.why)
 		}
 		programmed.Status, programmed.Reason = v1alpha1.ConditionFalse, v1alpha1.ReasonUnsupported
 		programmed.Message = strings.Join(lines, "; ")
@@ -133,8 +131,6 @@ func shallowCopy(o v1alpha1.Object) v1alpha1.Object {
 	case *v1alpha1.Attractor:
 		return ref(*o)
 	case *v1alpha1.Gateway:
-		return ref(*o)
-	case *v1alpha1.Attachment:
 		return ref(*o)
 	}
 	panic(fmt.Sprintf("resource: kind %T is not known", o))

@@ -198,8 +198,8 @@ func (r *reader) document(n *yaml.Node) {
 		return
 	}
 	info, ok := v1alpha1.LookupKind(kind)
-	if !ok || (d != dialectWeft && kind == v1alpha1.KindAttachment) {
-		r.unknownKind(key, n, apiVersion, kind)
+	if !ok {
+		r.unknownKind(key, n, kind)
 		return
 	}
 	r.object(n, d, info, key)
@@ -232,18 +232,18 @@ func (r *reader) unknownVersion(key Key, n *yaml.Node, apiVersion string) {
 		orMissing(apiVersion), v1alpha1.APIVersion, meridioGroup, meridioGroup)
 }
 
-func (r *reader) unknownKind(key Key, n *yaml.Node, apiVersion, kind string) {
+func (r *reader) unknownKind(key Key, n *yaml.Node, kind string) {
 	line := n.Line
 	if c := child(n, "kind"); c != nil {
 		line = c.Line
 	}
+	if kind == v1alpha1.KindAttachment {
+		r.report(key, line, "kind", `an Attachment cannot be applied; "weft attachment add" makes one`)
+		return
+	}
 	var names []string
 	for _, k := range v1alpha1.Kinds() {
 		names = append(names, k.Kind)
-	}
-	if kind == v1alpha1.KindAttachment {
-		r.report(key, line, "kind", "Attachment is not a kind of %s; use apiVersion %s", apiVersion, v1alpha1.APIVersion)
-		return
 	}
 	r.report(key, line, "kind", "%s is not known; the kinds are %s%s",
 		orMissing(kind), strings.Join(names, ", "), didYouMean(kind, names))

@@ -64,10 +64,10 @@ func TestDecodeProblems(t *testing.T) {
 			`f.yaml:3: Trench a: apiVersion: "weft.dev/v2" is not known; use weft.dev/v1alpha1 (or meridio.nordix.org/v1 or meridio.nordix.org/v1alpha1)`,
 		}},
 		{"unknown kind", "apiVersion: weft.dev/v1alpha1\nkind: Strem\nmetadata: {name: a, namespace: n}\n", []string{
-			`f.yaml:2: Strem n/a: kind: "Strem" is not known; the kinds are Trench, Conduit, Stream, Vip, Flow, Gateway, Attractor, Attachment; did you mean "Stream"?`,
+			`f.yaml:2: Strem n/a: kind: "Strem" is not known; the kinds are Trench, Conduit, Stream, Vip, Flow, Gateway, Attractor; did you mean "Stream"?`,
 		}},
-		{"attachment of Meridio", "apiVersion: meridio.nordix.org/v1\nkind: Attachment\nmetadata: {name: a}\n", []string{
-			`f.yaml:2: Attachment a: kind: Attachment is not a kind of meridio.nordix.org/v1; use apiVersion weft.dev/v1alpha1`,
+		{"attachment", "apiVersion: weft.dev/v1alpha1\nkind: Attachment\nmetadata: {name: a}\n", []string{
+			`f.yaml:2: Attachment a: kind: an Attachment cannot be applied; "weft attachment add" makes one`,
 		}},
 		{"unknown and duplicate fields", trench + `apiVersion: weft.dev/v1alpha1
 kind: Conduit

@@ -88,9 +88,6 @@ func save(dir string, s *Snapshot) error {
 	for _, o := range s.List("") {
 		// What was observed is observed anew after a restart.
 		o = shallowCopy(o)
-		if a, ok := o.(*v1alpha1.Attachment); ok {
-			a.Status = v1alpha1.AttachmentStatus{}
-		}
 		*o.GetStatus() = v1alpha1.Status{}
 		raw, err := json.Marshal(o)
 		if err != nil {

@@ -4,7 +4,6 @@ package resource
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -88,8 +87,6 @@ func (c *checker) validate() {
 		c.attractor(&o.Spec)
 	case *v1alpha1.Gateway:
 		c.gateway(&o.Spec)
-	case *v1alpha1.Attachment:
-		c.attachment(&o.Spec)
 	}
 }
 
@@ -117,10 +114,7 @@ func (c *checker) metadata() {
 	if len(m.Namespace) > maxNamespace || !labelPattern.MatchString(m.Namespace) {
 		c.errorf("metadata.namespace", "%q is not a namespace; use at most %d lower-case letters, digits and '-'", m.Namespace, maxNamespace)
 	}
-	if kind == v1alpha1.KindTrench || kind == v1alpha1.KindAttachment {
-		return
-	}
-	if m.Trench() == "" {
+	if kind != v1alpha1.KindTrench && m.Trench() == "" {
 		c.errorf("metadata.labels.trench", "is missing; it names the trench that the %s belongs to", kind)
 	}
 }
@@ -199,21 +193,4 @@ func (c *checker) portNat(path string, nat v1alpha1.PortNat) {
 	}
 	c.unique(path+".vips", nat.Vips)
 	c.oneOf(path+".protocol", nat.Protocol, v1alpha1.TCP, v1alpha1.UDP, v1alpha1.SCTP)
-}
-
-func (c *checker) attachment(spec *v1alpha1.AttachmentSpec) {
-	conduit, trench, ok := strings.Cut(spec.NetworkService, ".")
-	if !ok || !labelPattern.MatchString(conduit) || !labelPattern.MatchString(trench) {
-		c.errorf("spec.network-service", `%q is not a network service; write "<conduit>.<trench>"`, spec.NetworkService)
-	}
-	c.check("spec.interface", checkInterfaceName(spec.Interface, 15))
-	c.unique("spec.streams", spec.Streams)
-	if spec.NetNS == "" || spec.NetNS[0] != '/' {
-		c.errorf("spec.netns", "must be the absolute path of a network namespace, not %q", spec.NetNS)
-	}
-	for i, s := range spec.Addresses {
-		if p, err := netip.ParsePrefix(s); err != nil || p.Addr().Is4In6() {
-			c.errorf(index("spec.addresses", i), "%q is not an address in CIDR form such as 10.0.0.5/32", s)
-		}
-	}
 }

@@ -73,7 +73,7 @@ spec: {composites: [lb], gateways: [gw], vips: [v4], interface: {name: ext, type
 // manifest returns one object; the spec starts in line 5.
 func manifest(kind, name, spec string) string {
 	labels := ", labels: {trench: a}"
-	if kind == "Trench" || kind == "Attachment" {
+	if kind == "Trench" {
 		labels = ""
 	}
 	lines := strings.Split(strings.TrimSpace(spec), "\n")
@@ -322,15 +322,6 @@ bgp: {remote-asn: 0, hold-time: 2s, local-port: 0, remote-port: 0, bfd: {switch:
 		}},
 		{"interface type", manifest("Attractor", "x", minimalAttractor+"interface: {name: ext, type: wire}"), []string{
 			`f:6: Attractor x: spec.interface.type: "wire" is not allowed; use nsm-vlan, network-attachment, host-device`,
-		}},
-
-		// Attachment.
-		{"attachment", manifest("Attachment", "x", "network-service: lb\ninterface: sixteen-bytes-16\nstreams: [a, a]\nnetns: ns\naddresses: [10.0.0.5]"), []string{
-			`f:5: Attachment x: spec.network-service: "lb" is not a network service; write "<conduit>.<trench>"`,
-			`f:6: Attachment x: spec.interface: "sixteen-bytes-16" has 16 characters; an interface name here has at most 15`,
-			`f:7: Attachment x: spec.streams[1]: "a" stands here twice, first at [0]`,
-			`f:8: Attachment x: spec.netns: must be the absolute path of a network namespace, not "ns"`,
-			`f:9: Attachment x: spec.addresses[0]: "10.0.0.5" is not an address in CIDR form such as 10.0.0.5/32`,
 		}},
 	}
 	for _, tt := range tests {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/weft-project/weft/internal/cli"
 	agentv1 "github.com/weft-project/weft/pkg/api/agent/v1"
 )
 
@@ -154,24 +155,47 @@ func (a *app) attachmentShow(admin *bool) *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeAttachments(admin),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name := first(args)
-			return a.withAgent(cmd.Context(), *admin || sel.netns != "", func(ctx context.Context, client agentv1.AgentClient) error {
-				ctx, cancel := a.call(ctx)
-				defer cancel()
-				resp, err := client.List(ctx, &agentv1.ListRequest{Name: name, NetworkService: sel.service, Netns: namespacePath(sel.netns)})
-				if err != nil {
-					return err
-				}
-				if name != "" && len(resp.GetAttachments()) == 0 {
-					return fmt.Errorf("there is no attachment %q", name)
-				}
-				return a.printAttachments(resp.GetAttachments(), name != "")
-			})
+			req := &agentv1.ListRequest{Name: first(args), NetworkService: sel.service, Netns: namespacePath(sel.netns)}
+			return a.showAttachments(cmd.Context(), *admin || sel.netns != "", req)
 		},
 	}
 	sel.flags(cmd)
 	a.outputFlag(cmd)
 	return cmd
+}
+
+func (a *app) showAttachments(ctx context.Context, admin bool, req *agentv1.ListRequest) error {
+	return a.withAgent(ctx, admin, func(ctx context.Context, client agentv1.AgentClient) error {
+		ctx, cancel := a.call(ctx)
+		defer cancel()
+		resp, err := client.List(ctx, req)
+		if err != nil {
+			return err
+		}
+		if req.GetName() != "" && len(resp.GetAttachments()) == 0 {
+			return fmt.Errorf("there is no attachment %q", req.GetName())
+		}
+		return a.printAttachments(resp.GetAttachments(), req.GetName() != "")
+	})
+}
+
+// isAttachment reports whether a user means attachments where a kind of
+// resource stands.
+func isAttachment(kind string) bool {
+	return strings.EqualFold(kind, "attachment") || strings.EqualFold(kind, "attachments")
+}
+
+// getAttachments is "weft get attachments": those of all workloads.
+func (a *app) getAttachments(ctx context.Context, names []string, watch bool) error {
+	if len(names) > 1 {
+		return cli.Usagef("name one attachment at most")
+	}
+	if !watch {
+		return a.showAttachments(ctx, true, &agentv1.ListRequest{Name: first(names)})
+	}
+	return a.withAgent(ctx, true, func(ctx context.Context, client agentv1.AgentClient) error {
+		return a.watchAttachments(ctx, client, &agentv1.WatchRequest{Name: first(names)})
+	})
 }
 
 func first(args []string) string {

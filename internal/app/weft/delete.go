@@ -92,6 +92,9 @@ func (a *app) deleteKeys(ctx context.Context, req *daemonv1.DeleteRequest) error
 // parseKind finds a kind as a user types it.
 func parseKind(s string) (string, error) {
 	info, ok := v1alpha1.ParseKind(s)
+	if isAttachment(s) {
+		return "", cli.Usagef(`attachments belong to the agent; use "weft attachment"`)
+	}
 	if !ok {
 		return "", cli.Usagef("there is no kind %q; the kinds are %s", s, strings.Join(kindNames(), ", "))
 	}

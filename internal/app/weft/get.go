@@ -30,8 +30,9 @@ func (a *app) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get KIND|all [NAME...]",
 		Short: "Show resources",
-		Long: `Show resources: trench, conduit, stream, vip, flow, gateway, attractor or
-attachment, or all of them. The output of -o yaml can be applied again.`,
+		Long: `Show resources: trench, conduit, stream, vip, flow, gateway or attractor, or all
+of them. The output of -o yaml can be applied again. "weft get attachments" is
+"weft attachment show --admin".`,
 		Example: `  weft get flows
   weft get flow web -n trench-a -o yaml
   weft get all --trench trench-a -o wide
@@ -39,6 +40,9 @@ attachment, or all of them. The output of -o yaml can be applied again.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeKinds,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if isAttachment(args[0]) {
+				return a.getAttachments(cmd.Context(), args[1:], watch)
+			}
 			if !strings.EqualFold(args[0], "all") {
 				kind, err := parseKind(args[0])
 				if err != nil {

@@ -59,10 +59,6 @@ var columnsOf = map[string]columns{
 			}, []cli.Cell{cli.Text(spec.Interface.Type), cli.Text(spec.Interface.PrefixIPv4), cli.Text(spec.Interface.PrefixIPv6), number(spec.Replicas)}
 		},
 	},
-	v1alpha1.KindAttachment: {[]string{"SERVICE", "INTERFACE", "STREAMS"}, []string{"NETNS"}, func(o v1alpha1.Object) ([]cli.Cell, []cli.Cell) {
-		spec := o.(*v1alpha1.Attachment).Spec
-		return []cli.Cell{cli.Text(spec.NetworkService), cli.Text(spec.Interface), cli.List(spec.Streams)}, []cli.Cell{cli.Text(spec.NetNS)}
-	}},
 }
 
 func number[T int32 | uint32](n *T) cli.Cell {
@@ -96,7 +92,7 @@ func number32(n *uint16) string {
 // resourceTable shows objects of one kind.
 func resourceTable(kind string, objects []v1alpha1.Object, wide bool) *cli.Table {
 	c := columnsOf[kind]
-	trenched := kind != v1alpha1.KindTrench && kind != v1alpha1.KindAttachment
+	trenched := kind != v1alpha1.KindTrench
 	t := &cli.Table{Header: []string{"NAMESPACE", strings.ToUpper(kind)}}
 	if trenched {
 		t.Header = append(t.Header, "TRENCH")

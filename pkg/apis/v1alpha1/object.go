@@ -35,8 +35,9 @@ type KindInfo struct {
 	New func() Object
 }
 
-// kinds is in the order in which objects are listed: what others refer to
-// comes first.
+// kinds are those that a set of resources consists of, in the order in which
+// objects are listed: what others refer to comes first. An Attachment is wanted
+// and kept by the agent of its node, not in the set.
 var kinds = []KindInfo{
 	{KindTrench, "trenches", func() Object { return &Trench{TypeMeta: typeMeta(KindTrench)} }},
 	{KindConduit, "conduits", func() Object { return &Conduit{TypeMeta: typeMeta(KindConduit)} }},
@@ -45,12 +46,12 @@ var kinds = []KindInfo{
 	{KindFlow, "flows", func() Object { return &Flow{TypeMeta: typeMeta(KindFlow)} }},
 	{KindGateway, "gateways", func() Object { return &Gateway{TypeMeta: typeMeta(KindGateway)} }},
 	{KindAttractor, "attractors", func() Object { return &Attractor{TypeMeta: typeMeta(KindAttractor)} }},
-	{KindAttachment, "attachments", func() Object { return &Attachment{TypeMeta: typeMeta(KindAttachment)} }},
 }
 
 func typeMeta(kind string) TypeMeta { return TypeMeta{APIVersion: APIVersion, Kind: kind} }
 
-// Kinds returns all kinds, those that others refer to first.
+// Kinds returns the kinds of a set of resources, those that others refer to
+// first. Attachment is not one of them.
 func Kinds() []KindInfo { return append([]KindInfo(nil), kinds...) }
 
 // LookupKind finds a kind by its exact name, as manifests spell it.
