@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/networkservicemesh/api/pkg/api/registry"
 
@@ -18,6 +19,9 @@ import (
 	chain "github.com/weft-project/weft/pkg/networkservice/chains/endpoint"
 	"github.com/weft-project/weft/pkg/networkservice/ipam"
 )
+
+// answerTimeout bounds the wait for calls that run when the endpoint stops.
+const answerTimeout = time.Second
 
 // Component is a running endpoint.
 type Component struct {
@@ -105,7 +109,6 @@ func (c *Component) startServer(deps Deps) error {
 		deps.Security = mesh.Plain(mesh.DefaultTokenLifetime)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c.onStop(func() error { cancel(); return nil })
 	server := chain.NewServer(ctx, chain.Config{
 		Name: c.config.Name, TokenGenerator: deps.Security.TokenGenerator,
 		NetNS: c.config.NetNS, Pool: pool, Balancer: c.balancer,
@@ -114,9 +117,16 @@ func (c *Component) startServer(deps Deps) error {
 	})
 	c.server, err = mesh.Serve(deps.Security, []*url.URL{c.config.ListenOn}, server.Register)
 	if err != nil {
+		cancel()
 		return err
 	}
-	c.onStop(c.server.Stop)
+	c.onStop(func() error {
+		cancel() // ends what watches connections
+		answering, done := context.WithTimeout(context.Background(), answerTimeout)
+		defer done()
+		c.server.Drain(answering)
+		return c.server.Stop()
+	})
 	return nil
 }
 

@@ -3,6 +3,7 @@
 package mesh
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -52,6 +53,14 @@ func Serve(security Security, urls []*url.URL, register func(*grpc.Server)) (*Se
 
 // URLs returns where the server listens; a port 0 is replaced by the real one.
 func (s *Server) URLs() []*url.URL { return s.urls }
+
+// Drain takes no more calls and waits until those that run have been answered,
+// for as long as ctx allows. Stop has to follow.
+func (s *Server) Drain(ctx context.Context) {
+	stop := context.AfterFunc(ctx, s.grpc.Stop)
+	defer stop()
+	s.grpc.GracefulStop()
+}
 
 // Stop closes every socket and connection and waits for the running handlers.
 func (s *Server) Stop() error {
