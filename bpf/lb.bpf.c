@@ -247,13 +247,13 @@ static __always_inline int decide(struct __sk_buff *skb, struct pkt *p, int *act
 	if (p->why)
 		return p->why;
 
-	__u32 stream, id;
+	__u32 stream, id, hash = flow_hash(p);
 
 	if (!classify(skb, &b, h, p, vip, &stream))
 		return LB_DROP_NO_FLOW;
 	skb->cb[CB_STREAM] = stream;
 
-	const struct lb_nexthop *hop = pick_target(stream, flow_hash(p), &id);
+	const struct lb_nexthop *hop = pick_target(stream, hash, &id);
 
 	if (!hop)
 		return LB_DROP_NO_TARGET;

@@ -88,6 +88,13 @@ static __always_inline void copy12(void *to, const void *from)
 	*(volatile __u32 *)(to + 8) = *(const __u32 *)(from + 8);
 }
 
+/* In words, as they are read back: narrower stores would stall the load. */
+static __always_inline void copy16(__u64 *to, const void *from)
+{
+	to[0] = *(const __u64 *)from;
+	to[1] = *(const __u64 *)(from + 8);
+}
+
 static __always_inline __u64 mapped(__u32 addr)
 {
 	return V4_MAPPED | (__u64)addr << 32;
@@ -182,7 +189,7 @@ static __always_inline void parse_nd(struct pkt *p, const void *data,
 	p->kind = PKT_ND;
 	p->l4 = cur - data;
 	p->l4_len = len;
-	__builtin_memcpy(p->dst, cur + 8, 16);
+	copy16(p->dst, cur + 8);
 }
 
 static __always_inline int parse_ipv6(struct __sk_buff *skb, struct pkt *p,
@@ -194,8 +201,8 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct pkt *p,
 	if ((const void *)(ip + 1) > end)
 		return LB_DROP_MALFORMED;
 	p->kind = PKT_IPV6;
-	__builtin_memcpy(p->src, &ip->saddr, 16);
-	__builtin_memcpy(p->dst, &ip->daddr, 16);
+	copy16(p->src, &ip->saddr);
+	copy16(p->dst, &ip->daddr);
 	p->ttl = ip->hop_limit;
 
 	__u32 have = skb->len - p->l3 - sizeof(*ip);

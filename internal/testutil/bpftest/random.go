@@ -105,6 +105,11 @@ func (r Random) Set(n, streams int) classify.Set {
 	for range 1 + r.IntN(30) {
 		s.VIPs = append(s.VIPs, r.prefix(r.VIP(r.pick(0.5)), 0.9))
 	}
+	for _, rule := range s.Rules {
+		if r.pick(0.5) {
+			s.VIPs = append(s.VIPs, rule.VIPs[0])
+		}
+	}
 	for p := 0.8; r.pick(p); {
 		s.Gateways = append(s.Gateways, r.Client(r.pick(0.5)))
 	}

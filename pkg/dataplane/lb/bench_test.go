@@ -23,26 +23,30 @@ import (
 const benchRepeat = 200
 
 // BenchmarkProgram measures the whole program, net of an empty one that runs in
-// turn with it: hard is all rules on one VIP, spread is ten rules to a VIP.
+// turn with it. Rules name a source network, ports and protocols; hard is all of
+// them on one VIP, spread is ten to a VIP, any is one rule of nothing but a VIP.
 func BenchmarkProgram(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000, 10000} {
-		for _, shape := range []string{"hard", "spread"} {
-			if shape == "spread" && n < 100 {
+		for _, shape := range []string{"any", "hard", "spread"} {
+			if n == 1 && shape == "spread" || n > 1 && shape == "any" {
 				continue
 			}
 			for _, v := range []string{"IPv4", "IPv6"} {
 				b.Run(fmt.Sprintf("rules=%d/%s/%s", n, shape, v), func(b *testing.B) {
-					benchProgram(b, n, shape == "spread", v == "IPv4")
+					benchProgram(b, n, shape, v == "IPv4")
 				})
 			}
 		}
 	}
 }
 
-func benchProgram(b *testing.B, n int, spread, v4 bool) {
+func benchProgram(b *testing.B, n int, shape string, v4 bool) {
 	r := rand.New(rand.NewPCG(1, uint64(n)))
 	l := newLB(b, Config{})
-	rules, flows := benchRules(r, n, spread, v4)
+	rules, flows := benchRules(r, n, shape == "spread", v4)
+	if shape == "any" {
+		rules.Flows[0] = classify.Rule{Name: "any", VIPs: rules.VIPs}
+	}
 	if err := l.SetRules(rules); err != nil {
 		b.Fatal(err)
 	}

@@ -37,6 +37,7 @@ type LB struct {
 	targets []byte // memory of lb_targets
 	rings   map[uint32]*ring
 	links   []link.Link // of the external interface
+	groups  int         // socket that makes it receive all multicast, -1: none
 	legs    map[*leg]struct{}
 }
 
@@ -46,7 +47,7 @@ func New(cfg Config) (_ *LB, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &LB{cfg: cfg.withDefaults(), rings: make(map[uint32]*ring), legs: make(map[*leg]struct{})}
+	l := &LB{cfg: cfg.withDefaults(), groups: -1, rings: make(map[uint32]*ring), legs: make(map[*leg]struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
@@ -89,7 +90,10 @@ func (l *LB) device() (dev *net.Interface, err error) {
 }
 
 func (l *LB) attach() error {
-	return netns.Do(l.cfg.NetNS, func() error {
+	return netns.Do(l.cfg.NetNS, func() (err error) {
+		if l.groups, err = allMulticast(l.ifindex); err != nil {
+			return err
+		}
 		if err := l.attachProgram(l.objs.Lb, ebpf.AttachTCXIngress); err != nil {
 			return err
 		}
@@ -98,6 +102,21 @@ func (l *LB) attach() error {
 		}
 		return l.attachProgram(l.objs.LbEgress, ebpf.AttachTCXEgress)
 	})
+}
+
+// allMulticast makes an interface receive all multicast as long as the returned
+// socket is open: solicitations for a VIP go to a group that the stack, which
+// does not have the address, never joins.
+func allMulticast(ifindex int) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open packet socket: %w", err)
+	}
+	req := unix.PacketMreq{Ifindex: int32(ifindex), Type: unix.PACKET_MR_ALLMULTI}
+	if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &req); err != nil {
+		return -1, errors.Join(fmt.Errorf("receive all multicast: %w", err), unix.Close(fd))
+	}
+	return fd, nil
 }
 
 func (l *LB) attachProgram(prog *ebpf.Program, where ebpf.AttachType) error {
@@ -118,6 +137,10 @@ func (l *LB) Close() error {
 	}
 	for _, lk := range l.links {
 		errs = append(errs, lk.Close())
+	}
+	if l.groups >= 0 {
+		errs = append(errs, unix.Close(l.groups))
+		l.groups = -1
 	}
 	for _, r := range l.rings {
 		errs = append(errs, r.close())

@@ -3,8 +3,12 @@
 package lb
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/weft-project/weft/internal/classify"
@@ -50,27 +54,120 @@ func newLB(t testing.TB, cfg Config) *LB {
 	return l
 }
 
-func TestForward(t *testing.T) {
+func TestConfigErrors(t *testing.T) {
+	for want, cfg := range map[string]Config{
+		"no external interface":          {},
+		"MaxStreams 65537: not in":       {Interface: "ext", MaxStreams: 65537},
+		"MaxTargets 1: not in":           {Interface: "ext", MaxTargets: 1},
+		"MaxTableSize 16777217: more":    {Interface: "ext", MaxTableSize: 1<<24 + 1},
+		"VLAN 4095: not in 0 to 4094":    {Interface: "ext", VLAN: 4095},
+		"find interface nothing-there: ": {Interface: "nothing-there"},
+	} {
+		_, err := New(cfg)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
+// TestRefusals gives every method what it must refuse, and checks that what was
+// there before still works.
+func TestRefusals(t *testing.T) {
+	l := newLB(t, Config{MaxStreams: 5, MaxTargets: 3, MaxTableSize: 7})
+	fixtureRules(t, l)
+	mac, leg := targetMAC(1), legMAC(1)
+	vip := netip.PrefixFrom(fixVIP4, 32)
+	for want, err := range map[string]error{
+		"stream 5: at most 5 streams":             l.SetTable(5, []uint16{1}),
+		"0 slots: not in 1 to 7":                  l.SetTable(1, nil),
+		"8 slots: not in 1 to 7":                  l.SetTable(1, make([]uint16, 8)),
+		"slot 1: target 3: at most 2 targets":     l.SetTable(1, []uint16{1, 3}),
+		"stream 6: at most 5 streams":             l.ClearTable(6),
+		"target 0: not in 1 to 2":                 l.SetTarget(0, Target{IfIndex: 1, MAC: mac[:], LegMAC: leg[:]}),
+		"target 3: not in 1 to 2":                 l.DeleteTarget(3),
+		"target 1: interface 0, ":                 l.SetTarget(1, Target{MAC: mac[:], LegMAC: leg[:]}),
+		`target 1: interface 1, MAC "02:00", `:    l.SetTarget(1, Target{IfIndex: 1, MAC: mac[:2], LegMAC: leg[:]}),
+		`rule "far": stream 5: at most 5 streams`: l.SetRules(Rules{Flows: []classify.Rule{{Name: "far", Stream: 5, VIPs: []netip.Prefix{vip}}}}),
+		`compile rules: rule "none": no VIP`:      l.SetRules(Rules{Flows: []classify.Rule{{Name: "none"}}}),
+		"attach lb_reply to leg 4711: ":           closed(l.AttachLeg(4711)),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if v, _, err := l.TestRun(flow4(toUs, packet.TCP, 64, nil)); err != nil || v != (Verdict{Forwarded, 1, 1}) {
+		t.Errorf("got %v, %v after refused changes", v, err)
+	}
+}
+
+func closed(_ io.Closer, err error) error { return err }
+
+// TestLife checks that nothing remains of a load balancer, that its interface
+// and legs may vanish before it, and that a closed one says so.
+func TestLife(t *testing.T) {
+	testutil.CheckLeaks(t)
+	ns := external(t)
+	h := testutil.Handle(t, ns)
+	l, err := New(Config{NetNS: ns, Interface: "ext"})
+	check(t, err)
+	link, _, err := h.AddVeth(nl.Veth{Name: "leg", PeerName: "peer"})
+	check(t, err)
+	leg, err := l.AttachLeg(link.Index)
+	check(t, err)
+	check(t, l.SetTable(1, []uint16{1, 2}))
+	check(t, h.DeleteLink(link.Index))
+	check(t, l.SetRules(Rules{
+		VIPs:  []netip.Prefix{netip.PrefixFrom(fixVIP4, 32)},
+		Flows: manyRules(5000, netip.PrefixFrom(fixVIP4, 32)), // replaces the programs
+	}))
+	check(t, leg.Close())
+	check(t, leg.Close())
+	check(t, l.Close())
+	check(t, l.Close())
+	for what, err := range map[string]error{
+		"rules": l.SetRules(Rules{}), "table": l.SetTable(1, []uint16{1}), "clear": l.ClearTable(1),
+		"delete": l.DeleteTarget(1), "leg": closed(l.AttachLeg(1)),
+	} {
+		if !errors.Is(err, errClosed) {
+			t.Errorf("%s: got %v, want %v", what, err, errClosed)
+		}
+	}
+}
+
+// TestReasons checks that each reason has a name of its own.
+func TestReasons(t *testing.T) {
+	seen := make(map[string]Reason)
+	for r := Forwarded; r < reasons; r++ {
+		if r.String() == fmt.Sprintf("reason_%d", uint32(r)) {
+			t.Errorf("reason %d has no name", uint32(r))
+		}
+		if other, ok := seen[r.String()]; ok {
+			t.Errorf("reasons %d and %d are both %s", other, r, r)
+		}
+		seen[r.String()] = r
+	}
+	if got := reasons.String(); got != "reason_21" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestTargetCountersStartAnew checks that a reused id does not inherit traffic.
+func TestTargetCountersStartAnew(t *testing.T) {
 	l := newLB(t, Config{})
-	vip := netip.MustParsePrefix("20.0.0.1/32")
-	err := l.SetRules(Rules{
-		VIPs:  []netip.Prefix{vip},
-		Flows: []classify.Rule{{Name: "a", VIPs: []netip.Prefix{vip}, Stream: 3}},
-	})
-	if err != nil {
-		t.Fatal(err)
+	fixtureRules(t, l)
+	mac, leg := targetMAC(1), legMAC(1)
+	for _, want := range []uint64{1, 2} {
+		if _, _, err := l.TestRun(flow4(toUs, packet.TCP, 64, nil)); err != nil {
+			t.Fatal(err)
+		}
+		check(t, l.SetTarget(1, Target{IfIndex: 2, MAC: mac[:], LegMAC: leg[:]})) // a change, not a new target
+		if n, _, err := l.TargetCounters(1); err != nil || n != want {
+			t.Errorf("got %d packets, %v, want %d", n, err, want)
+		}
 	}
-	if err := l.SetTable(3, []uint16{7}); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.SetTarget(7, Target{IfIndex: 1, MAC: net.HardwareAddr{2, 7, 7, 7, 7, 7}, LegMAC: net.HardwareAddr{2, 8, 8, 8, 8, 8}}); err != nil {
-		t.Fatal(err)
-	}
-	ip := packet.IP{Src: netip.MustParseAddr("10.0.0.1"), Dst: vip.Addr()}
-	v, out, err := l.TestRun(ip.Packet(packet.Ethernet{Dst: extMAC, Src: routerMAC}, packet.TCP, ip.TCP(1000, 80, 2, nil)))
-	t.Log(v, err)
-	t.Logf("% x", out)
-	if v.Reason != Forwarded {
-		t.Fatal(v.Reason)
+	check(t, l.DeleteTarget(1))
+	check(t, l.SetTarget(1, Target{IfIndex: 1, MAC: mac[:], LegMAC: leg[:]}))
+	if n, bytes, err := l.TargetCounters(1); err != nil || n != 0 || bytes != 0 {
+		t.Errorf("got %d packets, %d bytes, %v", n, bytes, err)
 	}
 }
