@@ -5,7 +5,9 @@ package nl
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"sync/atomic"
 
 	vnl "github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -32,15 +34,25 @@ type Veth struct {
 	NoLinkLocal bool
 }
 
-// vethTries bounds the search for two different indices.
+// vethTries bounds the search for a free index.
 const vethTries = 16
+
+// nextIndex is the last index that AddVeth chose. It starts far above those that
+// the kernel gives by itself, and somewhere, because other processes choose, too.
+var nextIndex atomic.Int32
+
+func chooseIndex() int {
+	nextIndex.CompareAndSwap(0, 1<<24+rand.Int32N(1<<24))
+	return int(nextIndex.Add(1))
+}
 
 // AddVeth makes a veth pair, the peer directly in its namespace. A taken name
 // on either side is ErrExists; a missing peer namespace is netns.ErrNotFound.
 //
 // The two ends never have the same index: the kernel takes such an interface
 // for one without a peer and delays its carrier events by up to a second
-// (linkwatch_urgent_event).
+// (linkwatch_urgent_event). Two namespaces that both count from 1 give equal ones
+// often, so this end chooses its own.
 func (h *Handle) AddVeth(v Veth) (link, peer Link, err error) {
 	var peerNS int
 	if v.PeerNetNS != "" {
@@ -53,32 +65,29 @@ func (h *Handle) AddVeth(v Veth) (link, peer Link, err error) {
 	}
 	index := 0
 	for range vethTries {
+		index = chooseIndex()
 		link, err = h.newVeth(v, peerNS, index)
 		switch {
-		case index != 0 && (errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST)):
-			// The index is taken; the names were free a moment ago.
-			index++
+		case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST) && h.indexTaken(index):
 			continue
 		case err != nil:
 			return Link{}, Link{}, wrap(err, "add veth %s with peer %s", v.Name, v.PeerName)
-		case link.Index != link.PeerIndex:
-			peer, err = h.peerOf(v, link)
-			if err != nil {
-				return Link{}, Link{}, errors.Join(err, h.DeleteLink(link.Index))
-			}
-			return link, peer, nil
 		}
-		if err := h.DeleteLink(link.Index); err != nil {
-			return Link{}, Link{}, err
+		peer, err = h.peerOf(v, link)
+		if err != nil {
+			return Link{}, Link{}, errors.Join(err, h.DeleteLink(link.Index))
 		}
-		// Both namespaces count upwards: the peer gets the next index, so
-		// this end asks for one beyond it.
-		index = link.Index + 2
+		return link, peer, nil
 	}
 	return Link{}, Link{}, wrap(err, "add veth %s with peer %s and index %d", v.Name, v.PeerName, index)
 }
 
-// newVeth makes the pair, with an index of this end's own choice unless 0.
+func (h *Handle) indexTaken(index int) bool {
+	_, err := h.LinkByIndex(index)
+	return err == nil
+}
+
+// newVeth makes the pair, this end with the index.
 func (h *Handle) newVeth(v Veth, peerNS, index int) (Link, error) {
 	msg := vnl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
