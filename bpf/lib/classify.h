@@ -62,38 +62,72 @@ static __always_inline __u32 take_lowest(__u64 *v)
 	return bit;
 }
 
+/* A search for the longest prefix of an address. */
+struct find {
+	struct blob b;
+	__u64 hi, lo; /* the address */
+	__u64 seed;
+	__u32 shift;
+	__u32 table;
+	__u32 masks;
+	__u32 tag;    /* of the next length */
+	__u32 end;    /* last tag */
+	__u32 slot;   /* the result, 0: none */
+};
+
+/* find_length looks for a prefix of one length; 1 if it is there. */
+static __always_inline long find_length(struct find *f)
+{
+	const struct blob *b = &f->b;
+	__u32 tag = f->tag++;
+	__u32 mask = f->masks + tag * sizeof(struct lb_mask);
+	__u64 hi = f->hi & blob64(b, mask), lo = f->lo & blob64(b, mask + 8);
+	__u32 at = ((hi * HASH_MUL1 ^ lo) + tag) * f->seed >> f->shift;
+
+	for (int probe = 0; probe < CLASSIFY_PROBES; probe++) {
+		__u32 slot = f->table + (at + probe) * sizeof(struct lb_slot);
+		__u32 have = blob32(b, slot + 16);
+
+		if (!have)
+			break;
+		if (have == tag && blob64(b, slot) == hi &&
+		    blob64(b, slot + 8) == lo) {
+			f->slot = slot;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static long find_step(__u32 i, struct find *f)
+{
+	return f->tag > f->end || find_length(f);
+}
+
 /* prefix_find returns the offset of the slot with the longest prefix of addr
  * (hi, lo), or 0. */
 static __always_inline __u32 prefix_find(const struct blob *b,
 					 const struct lb_prefixes *set,
 					 int v4, __u64 hi, __u64 lo)
 {
-	__u32 i = v4 ? 0 : set->n4;
-	__u32 n = v4 ? set->n4 : set->n6;
-	__u32 masks = set->masks + i * sizeof(struct lb_mask);
-	__u32 table = set->table, shift = set->shift & 63;
-	__u64 seed = set->seed;
+	__u32 first = v4 ? 0 : set->n4;
+	struct find f = {
+		.b = *b, .hi = hi, .lo = lo, .seed = set->seed,
+		.shift = set->shift & 63, .table = set->table,
+		.masks = set->masks - sizeof(struct lb_mask), .tag = first + 1,
+		.end = first + (v4 ? set->n4 : set->n6),
+	};
 
-	for (int k = 0; k < CLASSIFY_LENGTHS; k++) {
-		if (k >= n)
-			break;
-		__u32 tag = i + k + 1;
-		__u64 h = hi & blob64(b, masks + k * sizeof(struct lb_mask));
-		__u64 l = lo & blob64(b, masks + k * sizeof(struct lb_mask) + 8);
-		__u32 at = ((h * HASH_MUL1 ^ l) + tag) * seed >> shift;
-
-		for (int probe = 0; probe < CLASSIFY_PROBES; probe++) {
-			__u32 slot = table + (at + probe) * sizeof(struct lb_slot);
-			__u32 have = blob32(b, slot + 16);
-
-			if (!have)
-				break;
-			if (have == tag && blob64(b, slot) == h &&
-			    blob64(b, slot + 8) == l)
-				return slot;
-		}
+	/* Hardly anybody has more than two. */
+	for (int k = 0; k < 2; k++) {
+		if (f.tag > f.end || find_length(&f))
+			return f.slot;
 	}
-	return 0;
+
+	struct find rest = f;
+
+	bpf_loop(CLASSIFY_LENGTHS, find_step, &rest, 0);
+	return rest.slot;
 }
 
 static __always_inline __u32 trie_find(const struct blob *b, __u32 root,

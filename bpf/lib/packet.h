@@ -192,6 +192,55 @@ static __always_inline void parse_nd(struct pkt *p, const void *data,
 	copy16(p->dst, cur + 8);
 }
 
+static __always_inline int is_extension(__u8 next)
+{
+	return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING ||
+	       next == IPPROTO_DSTOPTS || next == IPPROTO_FRAGMENT;
+}
+
+/*
+ * parse_extensions walks over the extension headers, next at offset at being
+ * the first of len bytes, to the transport header. Like parse, it is a global
+ * function for the verifier's sake.
+ */
+__noinline int parse_extensions(struct __sk_buff *skb, struct pkt *p, __u32 at,
+				__u32 next, __u32 len)
+{
+	const void *data = (void *)(long)skb->data;
+	const void *end = (void *)(long)skb->data_end;
+	__u32 walked = 0;
+
+	if (!p)
+		return LB_DROP_INTERNAL;
+	at &= PKT_MAX_HEADERS - 1;
+	for (int i = 0; i <= PKT_MAX_EXT; i++) {
+		const __u8 *ext = data + at + walked;
+		__u32 size = 8;
+
+		if (!is_extension(next))
+			return parse_l4(p, data, ext, end, next, len);
+		if (i == PKT_MAX_EXT)
+			break;
+		if (len < 8 || (const void *)ext + 8 > end)
+			return LB_DROP_MALFORMED;
+		if (next != IPPROTO_FRAGMENT)
+			size += ext[1] * 8;
+		/* an atomic fragment (RFC 6946) is a whole packet */
+		else if (load32(ext) & bpf_htonl(0x0000fff9))
+			return LB_DROP_FRAGMENT;
+		if (next == IPPROTO_ROUTING && ext[3])
+			break; /* not yet at its last destination */
+		if (size > len)
+			return LB_DROP_MALFORMED;
+		walked += size;
+		if (walked > PKT_MAX_EXT_LEN)
+			break;
+		next = ext[0];
+		len -= size;
+	}
+	return LB_DROP_EXTENSION;
+}
+
 static __always_inline int parse_ipv6(struct __sk_buff *skb, struct pkt *p,
 				      const void *data, const void *cur,
 				      const void *end)
@@ -207,7 +256,6 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct pkt *p,
 
 	__u32 have = skb->len - p->l3 - sizeof(*ip);
 	__u32 len = bpf_ntohs(ip->payload_len);
-	__u32 walked = 0;
 	__u8 next = ip->nexthdr;
 
 	if (!len && skb->gso_size)
@@ -220,47 +268,11 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct pkt *p,
 	if (next == IPPROTO_ICMPV6) {
 		p->why = LB_DROP_ICMP;
 		parse_nd(p, data, cur, end, len);
-		return LB_NONE;
+	} else if (is_extension(next)) {
+		p->why = parse_extensions(skb, p, cur - data, next, len);
+	} else {
+		p->why = parse_l4(p, data, cur, end, next, len);
 	}
-	for (int i = 0; i <= PKT_MAX_EXT; i++) {
-		const __u8 *ext = cur;
-		__u32 size;
-
-		if (next == IPPROTO_TCP || next == IPPROTO_UDP ||
-		    next == IPPROTO_SCTP_ ||
-		    !(next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING ||
-		      next == IPPROTO_DSTOPTS || next == IPPROTO_FRAGMENT)) {
-			p->why = parse_l4(p, data, cur, end, next, len);
-			return LB_NONE;
-		}
-		if (i == PKT_MAX_EXT)
-			break;
-		if (len < 8 || cur + 8 > end) {
-			p->why = LB_DROP_MALFORMED;
-			return LB_NONE;
-		}
-		size = 8;
-		if (next != IPPROTO_FRAGMENT)
-			size += ext[1] * 8;
-		/* an atomic fragment (RFC 6946) is a whole packet */
-		else if (load32(ext) & bpf_htonl(0x0000fff9)) {
-			p->why = LB_DROP_FRAGMENT;
-			return LB_NONE;
-		}
-		if (next == IPPROTO_ROUTING && ext[3])
-			break; /* not yet at its last destination */
-		if (size > len) {
-			p->why = LB_DROP_MALFORMED;
-			return LB_NONE;
-		}
-		walked += size;
-		if (walked > PKT_MAX_EXT_LEN)
-			break;
-		next = ext[0];
-		len -= size;
-		cur += size;
-	}
-	p->why = LB_DROP_EXTENSION;
 	return LB_NONE;
 }
 

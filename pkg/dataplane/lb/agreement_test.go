@@ -38,7 +38,7 @@ func seed(t testing.TB) uint64 {
 // Rule sets per VLAN, and packets each meets. Together 200,000.
 const (
 	agreementSets    = 100
-	agreementPackets = 1000
+	agreementPackets = 1050
 )
 
 // TestAgreement compares program and model on random rules and packets.
