@@ -5,6 +5,7 @@ package fd
 import (
 	"context"
 	"os"
+	"time"
 
 	"github.com/edwarnicke/grpcfd"
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
@@ -47,8 +48,27 @@ func (server) Request(ctx context.Context, request *networkservice.NetworkServic
 	return next.Server(ctx).Request(withFiles(ctx, received), request)
 }
 
+// closeWait bounds the wait for a descriptor that comes with Close. It arrives
+// no later than the call itself; when it is not there, the sender could not open
+// it any more.
+const closeWait = 20 * time.Millisecond
+
 func (server) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {
-	return next.Server(ctx).Close(ctx, conn)
+	received := &files{byURL: make(map[string]*os.File)}
+	defer received.close()
+	text := inodeURLOf(conn.GetMechanism())
+	println("DBG fd", connOf(ctx) != nil, text)
+	if c := connOf(ctx); c != nil && isInode(text) {
+		if key, err := parseInode(text); err == nil {
+			wait, cancel := context.WithTimeout(ctx, closeWait)
+			if file, err := c.receive(wait, key); err == nil {
+				received.put(text, file)
+			}
+			println("DBG recv", err)
+			cancel()
+		}
+	}
+	return next.Server(ctx).Close(withFiles(ctx, received), conn)
 }
 
 // connOf returns the connection on which the request of ctx came, if it carries
