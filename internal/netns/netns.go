@@ -35,7 +35,8 @@ func Open(path string) (*os.File, error) {
 	}
 	file, err := os.Open(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ESRCH), errors.Is(err, unix.ENOTDIR):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ESRCH), errors.Is(err, unix.ENOTDIR),
+		errors.Is(err, unix.ENXIO): // a socket, for one by /proc/<pid>/fd
 		return nil, fmt.Errorf("open namespace %s: %w: %w", path, ErrNotFound, err)
 	case err != nil:
 		return nil, fmt.Errorf("open namespace: %w", err)

@@ -25,8 +25,18 @@ func (s *Stitcher) Withdraw(ctx context.Context, id string) error {
 // succeeds also when the namespaces or interfaces are gone. An unknown leg is
 // no error. After an error the leg is withdrawn and can be disconnected again.
 func (s *Stitcher) Disconnect(ctx context.Context, id string) error {
+	return s.DisconnectIn(ctx, id, "")
+}
+
+// DisconnectIn is Disconnect for a client whose namespace is at another path
+// than at the last Connect: that one may have gone with a descriptor. When the
+// path leads elsewhere, the namespace counts as gone.
+func (s *Stitcher) DisconnectIn(ctx context.Context, id, clientNetNS string) error {
 	return s.withLeg(ctx, "disconnect", id, func(host *nl.Handle, p *port, l *leg) error {
 		l.withdrawn = true
+		if clientNetNS != "" {
+			p.client.in.path = clientNetNS
+		}
 		t := &tx{hook: s.opts.hook}
 		if err := t.end(s.writeSet(t, p)); err != nil {
 			return err

@@ -63,8 +63,22 @@ func (client) Request(ctx context.Context, request *networkservice.NetworkServic
 	return conn, nil
 }
 
+// Close sends the descriptor, too: who cleans up needs the way into the
+// namespace once more. One that is gone does not hinder closing.
 func (client) Close(ctx context.Context, conn *networkservice.Connection, opts ...grpc.CallOption) (*emptypb.Empty, error) {
-	return next.Client(ctx).Close(ctx, conn, opts...)
+	text := inodeURLOf(conn.GetMechanism())
+	if !isFile(text) && filesOf(ctx).get(text) == nil {
+		return next.Client(ctx).Close(ctx, conn, opts...)
+	}
+	file, key, err := open(ctx, text)
+	if err != nil {
+		return next.Client(ctx).Close(ctx, conn, opts...)
+	}
+	call := &call{files: []*os.File{file}}
+	defer call.close()
+	conn = conn.Clone()
+	conn.GetMechanism().GetParameters()[common.InodeURL] = key.url()
+	return next.Client(ctx).Close(ctx, conn, append(opts, grpc.PerRPCCredentials(call))...)
 }
 
 // open opens the file behind a namespace URL and tells its inode.

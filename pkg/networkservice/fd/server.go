@@ -57,14 +57,12 @@ func (server) Close(ctx context.Context, conn *networkservice.Connection) (*empt
 	received := &files{byURL: make(map[string]*os.File)}
 	defer received.close()
 	text := inodeURLOf(conn.GetMechanism())
-	println("DBG fd", connOf(ctx) != nil, text)
 	if c := connOf(ctx); c != nil && isInode(text) {
 		if key, err := parseInode(text); err == nil {
 			wait, cancel := context.WithTimeout(ctx, closeWait)
 			if file, err := c.receive(wait, key); err == nil {
 				received.put(text, file)
 			}
-			println("DBG recv", err)
 			cancel()
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
 	"github.com/networkservicemesh/sdk/pkg/tools/postpone"
@@ -15,13 +16,14 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/weft-project/weft/internal/stitch"
+	"github.com/weft-project/weft/pkg/networkservice/fd"
 )
 
 // Stitcher makes and removes legs; *stitch.Stitcher is one.
 type Stitcher interface {
 	Connect(ctx context.Context, leg stitch.Leg) error
 	Withdraw(ctx context.Context, id string) error
-	Disconnect(ctx context.Context, id string) error
+	DisconnectIn(ctx context.Context, id, clientNetNS string) error
 }
 
 type server struct{ stitcher Stitcher }
@@ -67,7 +69,10 @@ func (s *server) connect(ctx context.Context, conn *networkservice.Connection) e
 func (s *server) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {
 	withdrawErr := s.stitcher.Withdraw(ctx, conn.GetId())
 	_, closeErr := next.Server(ctx).Close(ctx, conn)
-	disconnectErr := s.stitcher.Disconnect(ctx, conn.GetId())
+	// Without the way to the client's namespace, which may be gone, only what
+	// is outside of it can be removed.
+	netNS, _ := fd.Path(ctx, conn.GetMechanism().GetParameters()[kernel.NetNSURL])
+	disconnectErr := s.stitcher.DisconnectIn(ctx, conn.GetId(), netNS)
 	if err := errors.Join(toStatus(withdrawErr), closeErr, toStatus(disconnectErr)); err != nil {
 		return nil, err
 	}
