@@ -27,6 +27,9 @@ type Config struct {
 	RunDir string `yaml:"run-dir"`
 	// StateDir keeps the resources over a reboot. Default /var/lib/weft.
 	StateDir string `yaml:"state-dir"`
+	// NetNS is the path of the namespace that gets the node's ends of all
+	// interfaces. Default: the process's own.
+	NetNS string `yaml:"netns"`
 	// Replicas are the load-balancer endpoints to run on this host.
 	Replicas []Replica `yaml:"replicas"`
 
@@ -78,7 +81,7 @@ func Load(path string) (Config, error) {
 // Validate returns every problem that can be seen without the machine.
 func (c Config) Validate() error {
 	var problems []error
-	for field, dir := range map[string]string{"run-dir": c.RunDir, "state-dir": c.StateDir} {
+	for field, dir := range map[string]string{"run-dir": c.RunDir, "state-dir": c.StateDir, "netns": c.NetNS} {
 		if dir != "" && !filepath.IsAbs(dir) {
 			problems = append(problems, fmt.Errorf("%s: %q is not an absolute path", field, dir))
 		}

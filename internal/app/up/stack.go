@@ -75,6 +75,7 @@ func (s *Stack) startForwarder(ctx context.Context) error {
 		Name:      "forwarder-" + s.config.Node,
 		ConnectTo: s.mesh.URL(),
 		ListenOn:  s.socket("forwarder"),
+		NetNS:     s.config.NetNS,
 	}, forwarder.Deps{Security: s.security, Log: s.config.Log})
 	if err != nil {
 		return err
