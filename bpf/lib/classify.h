@@ -238,12 +238,9 @@ static __always_inline long match_step(struct search *s)
 	return s->found;
 }
 
-/* search_step looks at one candidate rule, or at one of its byte matches; 1
- * ends the search. */
-static long search_step(__u32 i, struct search *s)
+/* search_rule looks at one candidate rule; 1 ends the search. */
+static __always_inline long search_rule(struct search *s)
 {
-	if (s->match)
-		return match_step(s);
 	if (!s->word) {
 		if (!s->sum) {
 			__u32 at = s->sum_at;
@@ -278,6 +275,11 @@ static long search_step(__u32 i, struct search *s)
 	return s->found;
 }
 
+static long search_step(__u32 i, struct search *s)
+{
+	return s->match ? match_step(s) : search_rule(s);
+}
+
 /* classify finds the first rule of the VIP in slot that matches p, and its
  * stream. */
 static __always_inline int classify(struct __sk_buff *skb, const struct blob *b,
@@ -286,39 +288,38 @@ static __always_inline int classify(struct __sk_buff *skb, const struct blob *b,
 				    __u32 *stream)
 {
 	struct rows rows;
-	__u32 vip = blob32(b, slot + 20), first = blob32(b, slot + 24);
-	__u32 count = blob32(b, slot + 28), sums = h->row_sums;
-	__u32 rules = h->rules;
-	__u64 word = 0;
+	__u32 first = blob32(b, slot + 24), count = blob32(b, slot + 28);
 
 	if (!count)
 		return 0;
 	rows_of(b, h, p, &rows);
-	if (count == 1) {
-		word = rows_and(b, &rows, blob64(b, vip), sums + first * 8);
-		if (!word)
-			return 0;
-		__u32 rule = rules + (first * 64 + ctz64(word)) *
-					     sizeof(struct lb_rule);
-
-		if (!blob32(b, rule + 4)) {
-			*stream = blob32(b, rule);
-			return 1;
-		}
-	}
 
 	struct search s = {
 		.b = *b, .rows = rows, .skb = skb, .l4 = p->l4,
-		.proto = p->proto, .sums = sums, .rules = rules, .vip = vip,
-		.first = first, .last = first + count - 1,
-		.sum_at = first & ~63u, .word_base = first * 64, .word = word,
+		.proto = p->proto, .sums = h->row_sums, .rules = h->rules,
+		.vip = blob32(b, slot + 20), .first = first,
+		.last = first + count - 1, .sum_at = first & ~63u,
+		.word_base = first * 64,
 	};
 
-	if (word)
+	if (count == 1) {
+		s.word = rows_and(b, &rows, blob64(b, s.vip),
+				  s.sums + first * 8);
+		if (!s.word)
+			return 0;
 		s.sum_at += 64; /* there is no other word */
-	bpf_loop(CLASSIFY_STEPS, search_step, &s, 0);
-	*stream = s.stream;
-	return s.found;
+	}
+	/* Most often the first candidate is the one, and s stays in registers. */
+	if (search_rule(&s)) {
+		*stream = s.stream;
+		return s.found;
+	}
+
+	struct search rest = s;
+
+	bpf_loop(CLASSIFY_STEPS, search_step, &rest, 0);
+	*stream = rest.stream;
+	return rest.found;
 }
 
 #endif

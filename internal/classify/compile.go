@@ -203,10 +203,10 @@ func (c *compiler) vipWords(rules []int) slot {
 func (c *compiler) sources() error {
 	set := make(map[netip.Prefix]bool)
 	own := make(map[netip.Prefix][]int)
-	any := c.row()
+	all := c.row()
 	for i, r := range c.set.Rules {
 		if len(r.Sources) == 0 {
-			any.set(c.at.position[i])
+			all.set(c.at.position[i])
 		}
 		for _, p := range r.Sources {
 			set[p] = true
@@ -214,12 +214,12 @@ func (c *compiler) sources() error {
 		}
 	}
 	var r rows
-	r.add(any) // class 0: under no prefix
+	r.add(all) // class 0: under no prefix
 	list := nest(set)
 	around := make([]bitset, len(list))
 	v4, v6 := make(map[netip.Prefix]uint32), make(map[netip.Prefix]slot)
 	for i, p := range list {
-		row := append(bitset(nil), any...)
+		row := append(bitset(nil), all...)
 		if p.parent >= 0 {
 			copy(row, around[p.parent])
 		}
@@ -260,19 +260,19 @@ func (c *compiler) destinationPorts() (err error) {
 
 func (c *compiler) ports(field uint32, get func(*Rule) []PortRange) (table, at uint32, err error) {
 	ranges := make(map[int][]PortRange)
-	any := c.row()
+	all := c.row()
 	for i := range c.set.Rules {
 		if list := get(&c.set.Rules[i]); len(list) > 0 {
 			ranges[c.at.position[i]] = list
 		} else {
-			any.set(c.at.position[i])
+			all.set(c.at.position[i])
 		}
 	}
 	if len(ranges) == 0 {
-		return 0, c.blob.rows([]bitset{any}), nil
+		return 0, c.blob.rows([]bitset{all}), nil
 	}
 	var r rows
-	classes, err := portClasses(ranges, any, &r)
+	classes, err := portClasses(ranges, all, &r)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -15,8 +15,8 @@ type edge struct {
 }
 
 // portClasses gives every port its class. A rule without ranges is in every
-// row already by any.
-func portClasses(ranges map[int][]PortRange, any bitset, r *rows) ([]uint16, error) {
+// row already by all.
+func portClasses(ranges map[int][]PortRange, all bitset, r *rows) ([]uint16, error) {
 	var edges []edge
 	for rule, list := range ranges {
 		for _, p := range mergePorts(list) {
@@ -25,7 +25,7 @@ func portClasses(ranges map[int][]PortRange, any bitset, r *rows) ([]uint16, err
 	}
 	slices.SortFunc(edges, func(a, b edge) int { return a.port - b.port })
 	classes := make([]uint16, 65536)
-	row := append(bitset(nil), any...)
+	row := append(bitset(nil), all...)
 	for port, i := 0, 0; port < 65536; {
 		for ; i < len(edges) && edges[i].port == port; i++ {
 			if edges[i].on {

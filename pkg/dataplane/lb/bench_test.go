@@ -144,3 +144,29 @@ func timeProgram(t testing.TB, l *LB, p *ebpf.Program, frame []byte) (ns float64
 	}
 	return ns
 }
+
+// BenchmarkSetTable switches between two tables of the default size.
+func BenchmarkSetTable(b *testing.B) {
+	l := newLB(b, Config{})
+	table := make([]uint16, DefaultMaxTableSize)
+	for b.Loop() {
+		if err := l.SetTable(0, table); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkSetRules compiles and publishes rules on one VIP.
+func BenchmarkSetRules(b *testing.B) {
+	for _, n := range []int{1, 100, 1000, 10000} {
+		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
+			l := newLB(b, Config{})
+			rules, _ := benchRules(rand.New(rand.NewPCG(1, 1)), n, false, true)
+			for b.Loop() {
+				if err := l.SetRules(rules); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -4,8 +4,6 @@ package lb
 
 import (
 	"fmt"
-
-	"github.com/cilium/ebpf"
 )
 
 // Counters returns the packets of every reason, those with none included.
@@ -46,6 +44,3 @@ func (l *LB) TargetCounters(id uint16) (packets, bytes uint64, err error) {
 	}
 	return packets, bytes, nil
 }
-
-// cpus is the number of values of a per-CPU map.
-func (l *LB) cpus() int { return ebpf.MustPossibleCPU() }

@@ -30,11 +30,16 @@ type LB struct {
 	cfg     Config
 	ifindex int
 
+	// rules serialises SetRules, which waits for the kernel, so that tables
+	// and targets need not wait with it. Locked before mu. objs and size are
+	// read with either of the two and written with both.
+	rules sync.Mutex
+	objs  *bpfObjects
+	size  uint32 // of the blob of objs' programs
+
 	mu      sync.Mutex // guards everything below
-	objs    *bpfObjects
-	size    uint32 // of the blob of objs' programs
-	streams []byte // memory of lb_streams
-	targets []byte // memory of lb_targets
+	streams []byte     // memory of lb_streams
+	targets []byte     // memory of lb_targets
 	rings   map[uint32]*ring
 	links   []link.Link // of the external interface
 	groups  int         // socket that makes it receive all multicast, -1: none
@@ -129,6 +134,8 @@ func (l *LB) attachProgram(prog *ebpf.Program, where ebpf.AttachType) error {
 
 // Close detaches from all interfaces and releases everything.
 func (l *LB) Close() error {
+	l.rules.Lock()
+	defer l.rules.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var errs []error

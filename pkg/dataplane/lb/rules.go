@@ -17,6 +17,11 @@ import (
 // write of a map pointer, so that every packet meets the old or the new ones.
 // On error the old ones stay.
 func (l *LB) SetRules(rules Rules) error {
+	l.rules.Lock()
+	defer l.rules.Unlock()
+	if l.objs == nil {
+		return errClosed
+	}
 	for _, f := range rules.Flows {
 		if f.Stream >= uint32(l.cfg.MaxStreams) {
 			return fmt.Errorf("rule %q: stream %d: at most %d streams", f.Name, f.Stream, l.cfg.MaxStreams)
@@ -38,11 +43,6 @@ func (l *LB) SetRules(rules Rules) error {
 	size, err := blobSize(len(blob))
 	if err != nil {
 		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.objs == nil {
-		return errClosed
 	}
 	if size <= l.size {
 		return publish(l.objs, l.size, blob)
@@ -85,6 +85,8 @@ func (l *LB) grow(size uint32, blob []byte) error {
 	if err := publish(objs, size, blob); err != nil {
 		return errors.Join(err, objs.Close())
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	old := l.objs
 	if err := l.replace(objs); err != nil {
 		return errors.Join(err, l.replace(old), objs.Close())

@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/cilium/ebpf"
 )
 
 // Target is where the packets of a target leave.
@@ -32,7 +34,7 @@ func (l *LB) SetTarget(id uint16, t Target) error {
 		return err
 	}
 	if e.Hop[e.Active&1].Ifindex == 0 {
-		zero := make([]bpfLbTraffic, l.cpus())
+		zero := make([]bpfLbTraffic, ebpf.MustPossibleCPU())
 		if err := l.objs.LbTraffic.Put(uint32(id), zero); err != nil {
 			return fmt.Errorf("target %d: clear counters: %w", id, err)
 		}

@@ -86,11 +86,11 @@ func (top *topology) addTarget(t *testing.T, h *nl.Handle, i int) {
 	}
 	for _, gate := range []netip.Addr{gate4, gate6} {
 		check(t, w.AddNeighbour(in.Index, gate, leg[:]))
-		any := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		if gate.Is6() {
-			any = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+			all = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 		}
-		check(t, w.AddRoute(nl.Route{Index: in.Index, Prefix: any, Gateway: gate, OnLink: true}))
+		check(t, w.AddRoute(nl.Route{Index: in.Index, Prefix: all, Gateway: gate, OnLink: true}))
 	}
 	_, err = top.lb.AttachLeg(link.Index)
 	check(t, err)
