@@ -57,7 +57,6 @@ const (
 	ReasonProgrammed   = "Programmed"
 	ReasonPending      = "Pending"
 	ReasonUnsupported  = "Unsupported"
-	ReasonInvalid      = "Invalid"
 )
 
 // ConditionStatus is True, False or Unknown.
