@@ -24,6 +24,7 @@ type leg struct {
 	connection Connection
 	standing   bool // the connection has been made and is not known to be lost
 	closing    bool
+	requesting bool  // an attempt is under way
 	again      bool  // something says: request again
 	generation int64 // of the specification that stands
 	tried      int64 // of the specification of the last finished attempt
@@ -154,7 +155,7 @@ func (l *leg) next() (action, time.Time) {
 func (l *leg) tryRequest(ctx context.Context) {
 	l.m.mu.Lock()
 	spec, generation := l.entry.spec.clone(), l.entry.generation
-	l.again = false
+	l.again, l.requesting = false, true
 	if l.standing && l.generation != generation {
 		l.setState(Updating)
 		l.m.publish(l.entry)
@@ -163,6 +164,9 @@ func (l *leg) tryRequest(ctx context.Context) {
 	l.m.mu.Unlock()
 
 	err := attempt.do(ctx)
+	l.m.mu.Lock()
+	l.requesting = false
+	l.m.mu.Unlock()
 	if ctx.Err() != nil {
 		return
 	}
@@ -227,19 +231,27 @@ func (l *leg) stumble(now time.Time) {
 func (l *leg) lost(reason error) {
 	l.m.mu.Lock()
 	defer l.m.mu.Unlock()
-	if l.closing || !l.standing {
+	switch {
+	case l.closing || !l.standing:
 		return
-	}
-	l.again = true
-	l.rouse()
-	if errors.Is(reason, ErrRefresh) || l.err != nil {
+	case errors.Is(reason, ErrRefresh):
+		l.again = true
+		l.rouse()
 		return
+	case l.requesting:
+		// The request under way settles it, and the monitor looks again
+		// afterwards. Refusing a request makes the mesh tell that the
+		// connection is down though it stands.
+		return
+	case l.err != nil:
+		return // it is tried again anyway
 	}
 	now := time.Now()
 	if l.stumble(now); l.attempts > 1 {
 		l.due = now.Add(l.m.delay(l.attempts))
 	}
-	l.standing = false
+	l.standing, l.again = false, true
+	l.rouse()
 	l.setState(Retrying)
 	l.m.Log.Warn("lost leg", "attachment", l.entry.spec.Name, "endpoint", l.endpoint, "conn", l.connection.ID, "err", reason)
 	l.m.publish(l.entry)

@@ -49,12 +49,13 @@ type fakeNSMgr struct {
 	monitored chan struct{}
 	deny      bool
 	cut       chan struct{} // closed to end all streams
+	watching  chan struct{} // one for each watch of endpoints
 }
 
 func newFakeNSMgr(names ...string) *fakeNSMgr {
 	f := &fakeNSMgr{
 		listed: make(map[string]bool), watchers: make(map[chan *registry.NetworkServiceEndpointResponse]bool),
-		events: make(chan *networkservice.ConnectionEvent, 16), cut: make(chan struct{}), monitored: make(chan struct{}),
+		events: make(chan *networkservice.ConnectionEvent, 16), cut: make(chan struct{}), monitored: make(chan struct{}), watching: make(chan struct{}, 64),
 	}
 	for _, name := range names {
 		f.listed[name] = true
@@ -113,12 +114,13 @@ func (f *fakeNSMgr) Find(query *registry.NetworkServiceEndpointQuery, stream reg
 	f.mu.Lock()
 	events := make(chan *registry.NetworkServiceEndpointResponse, 16)
 	cut := f.cut
+	for name := range f.listed { // a watch begins with what is there, too
+		events <- endpointEvent(name, false)
+	}
 	if query.GetWatch() {
 		f.watchers[events] = true
+		f.watching <- struct{}{}
 	} else {
-		for name := range f.listed {
-			events <- endpointEvent(name, false)
-		}
 		close(events)
 	}
 	f.mu.Unlock()
@@ -360,10 +362,24 @@ func TestEndpointsMissingAfterARestartStayForAWhile(t *testing.T) {
 	f := newFakeNSMgr("lb-1", "lb-2")
 	next := follow(t, start(t, f, 2*time.Second))
 	wantNames(t, next(), "lb-1", "lb-2")
+	<-f.watching
 	f.restart("lb-3") // it has forgotten the others
 	wantNames(t, next(), "lb-1", "lb-2", "lb-3")
 	f.change("lb-1", true)
 	wantNames(t, next(), "lb-1", "lb-3") // lb-2 did not come back
+}
+
+// TestEndpointGoneBeforeTheWatchStood: the list had it, the watch never tells
+// of it.
+func TestEndpointGoneBeforeTheWatchStood(t *testing.T) {
+	testutil.CheckLeaks(t)
+	f := newFakeNSMgr("lb-1", "lb-2")
+	next := follow(t, start(t, f, 100*time.Millisecond))
+	wantNames(t, next(), "lb-1", "lb-2")
+	f.mu.Lock()
+	delete(f.listed, "lb-2")
+	f.mu.Unlock()
+	wantNames(t, next(), "lb-1")
 }
 
 func TestEndpointsKnownFromBeforeStayForAWhile(t *testing.T) {

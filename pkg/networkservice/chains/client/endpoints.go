@@ -18,6 +18,12 @@ import (
 const (
 	watchRetryMin = 100 * time.Millisecond
 	watchRetryMax = 5 * time.Second
+
+	// The registry is listed again soon after the watch was asked for, because
+	// nothing tells when the watch stands and what it missed until then, and
+	// from time to time.
+	firstList = time.Second
+	nextList  = time.Minute
 )
 
 // Endpoints calls changed with the sorted names of the endpoints of a network
@@ -64,8 +70,6 @@ type endpointEvent struct {
 func (w *endpointWatch) follow(ctx context.Context) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// The watch first: what happens after the list is in it. Events from
-	// before the list are put right by the later ones.
 	stream, err := w.client.endpoints.Find(ctx, w.query(true))
 	if err != nil {
 		return false
@@ -89,6 +93,8 @@ func (w *endpointWatch) follow(ctx context.Context) bool {
 		return false
 	}
 	w.reset(listed, time.Now())
+	again := time.NewTimer(firstList)
+	defer again.Stop()
 	for {
 		w.tell()
 		select {
@@ -99,6 +105,11 @@ func (w *endpointWatch) follow(ctx context.Context) bool {
 				return true
 			}
 			w.apply(event.response)
+		case now := <-again.C:
+			if listed, err := w.list(ctx); err == nil {
+				w.reset(listed, now)
+			}
+			again.Reset(nextList)
 		case now := <-w.expiry():
 			w.expire(now)
 		}
