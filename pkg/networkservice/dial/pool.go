@@ -75,6 +75,17 @@ type Conn struct {
 	err error // of the last attempt to connect
 }
 
+// Invoke fails when the connection is lost, whatever the pool's options say about
+// waiting: who wants to wait has done so in Get.
+func (c *Conn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return c.ClientConn.Invoke(ctx, method, args, reply, append(opts, grpc.WaitForReady(false))...)
+}
+
+// NewStream fails when the connection is lost, as Invoke does.
+func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	return c.ClientConn.NewStream(ctx, desc, method, append(opts, grpc.WaitForReady(false))...)
+}
+
 // Get returns the connection to u when it is usable. Every Get is followed by one
 // Release. A peer that refuses is an error at once, one that does not answer
 // after the pool's timeout.
@@ -172,7 +183,7 @@ func (c *Conn) ready(ctx context.Context, timeout time.Duration) error {
 			return status.Errorf(codes.Unavailable, "connect to %s: connection pool is closed", c.url)
 		case connectivity.Connecting:
 		}
-		if !c.WaitForStateChange(ctx, state) {
+		if ctx.Err() != nil || !c.WaitForStateChange(ctx, state) {
 			return status.Errorf(codes.Unavailable, "connect to %s: %v", c.url, c.reason(ctx.Err()))
 		}
 		state = c.GetState()
