@@ -28,7 +28,7 @@ type Pool struct {
 	wg     sync.WaitGroup
 	mu     sync.Mutex
 	stats  PoolStats
-	conns  map[net.Conn]struct{}
+	conns  map[net.Conn]time.Time // last echo
 }
 
 // PoolStats counts since the start of the pool.
@@ -47,7 +47,7 @@ func (s PoolStats) BrokenUnmoved() int { return s.Broken - s.BrokenMoved }
 // returns when all of them are up.
 func StartPool(dial Dialer, to []netip.AddrPort, n int) (*Pool, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Pool{dial: dial, cancel: cancel, conns: map[net.Conn]struct{}{}}
+	p := &Pool{dial: dial, cancel: cancel, conns: map[net.Conn]time.Time{}}
 	for i := range n {
 		c, err := p.open(ctx, netip.AddrPort{}, to[i%len(to)])
 		if err != nil {
@@ -103,7 +103,7 @@ func (p *Pool) add(c *poolConn) error {
 		c.abort()
 		return net.ErrClosed
 	}
-	p.conns[c.Conn] = struct{}{}
+	p.conns[c.Conn] = time.Now()
 	p.stats.Open++
 	return nil
 }
@@ -142,6 +142,9 @@ func (p *Pool) chat(ctx context.Context, c *poolConn) error {
 		}
 		p.mu.Lock()
 		p.stats.Lines++
+		if _, open := p.conns[c.Conn]; open {
+			p.conns[c.Conn] = time.Now()
+		}
 		p.mu.Unlock()
 	}
 }
@@ -176,6 +179,30 @@ func (p *Pool) Stats() PoolStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.stats
+}
+
+// Settle returns the counts when each of the n connections has had an echo of a
+// line sent after now, so that what broke until now is counted; it gives up
+// after a few timeouts.
+func (p *Pool) Settle(n int) PoolStats {
+	since := time.Now().Add(poolPause)
+	tick := time.NewTicker(poolPause)
+	defer tick.Stop()
+	for deadline := since.Add(4 * poolTimeout); time.Now().Before(deadline) && p.fresh(since) < n; {
+		<-tick.C
+	}
+	return p.Stats()
+}
+
+func (p *Pool) fresh(since time.Time) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, echo := range p.conns {
+		if echo.After(since) {
+			n++
+		}
+	}
+	return n
 }
 
 // Stop closes all connections and waits for the pool's goroutines.

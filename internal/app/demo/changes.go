@@ -76,8 +76,7 @@ func (d *demo) observe() traffic.Window {
 
 // summary prints the window's losses and checks what has to be zero.
 func (d *demo) summary(w traffic.Window) {
-	_ = await("broken connections to be open again", func() bool { return d.pool.Stats().Open == tcpConns })
-	after := d.pool.Stats()
+	after := d.pool.Settle(tcpConns)
 	broken := after.Broken - d.poolBefore.Broken
 	beyond := after.BrokenUnmoved() - d.poolBefore.BrokenUnmoved()
 	d.check(w.LostUnmoved == 0, "UDP: %d packets at %.0f/s, %d of %d flows moved by the tables; lost on moved flows %d, on others %d",
