@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -63,7 +64,16 @@ func TestChangeUnderTraffic(t *testing.T) {
 			}
 		}
 	}()
-	for i := range 200 {
+	var changes sync.WaitGroup
+	changes.Go(func() {
+		for _, n := range []int{1, 300, 10, 3000, 0} {
+			if err := top.lb.SetRules(rules(n)); err != nil {
+				t.Error(err)
+			}
+		}
+		done.Store(true)
+	})
+	for i := 0; i < 200 || !done.Load(); i++ {
 		if err := top.lb.SetTable(0, top.table(i)); err != nil {
 			t.Error(err)
 		}
@@ -72,12 +82,7 @@ func TestChangeUnderTraffic(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, n := range []int{1, 300, 10, 3000, 0} {
-		if err := top.lb.SetRules(rules(n)); err != nil {
-			t.Error(err)
-		}
-	}
-	done.Store(true)
+	changes.Wait()
 	if err := <-failed; err != nil {
 		t.Error(err)
 	}
@@ -89,6 +94,20 @@ func TestChangeUnderTraffic(t *testing.T) {
 	for r, n := range counts {
 		if r.Drop() && n != 0 {
 			t.Errorf("%d packets dropped: %s", n, r)
+		}
+	}
+}
+
+// TestLoad passes every size of the programs by the verifier.
+func TestLoad(t *testing.T) {
+	testutil.Require(t, "bpf")
+	for _, size := range blobSizes {
+		objs, err := load(Config{}.withDefaults(), 1, size, nil)
+		if err != nil {
+			t.Fatalf("%d bytes of rules: %v", size, err)
+		}
+		if err := objs.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
