@@ -89,7 +89,7 @@ func (b *Balancer) addStreams(config *Config) ([]await, error) {
 			}
 			return nil, fmt.Errorf("stream %q: %w", c.Name, ErrTooManyStreams)
 		}
-		s := &stream{name: c.Name, id: uint32(id)} //nolint:gosec // bounded by Limits.Streams
+		s := &stream{name: c.Name, id: uint32(id)}
 		b.shape(s, c)
 		added = append(added, s)
 	}

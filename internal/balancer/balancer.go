@@ -92,12 +92,21 @@ func New(dp DataPlane, links Links, limits Limits, log *slog.Logger) (*Balancer,
 	return b, nil
 }
 
-// Close stops following and detaches the reply programs. What the data plane
-// holds stays as it is.
+// Close stops following, sets the legs that are left down, so that workloads
+// answer by another replica, and detaches the reply programs. The data plane's
+// tables stay as they are.
 func (b *Balancer) Close() {
 	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return
+	}
 	b.closed = true // from here on nobody starts work but work itself
+	var left []*leg
 	for _, l := range b.legs {
+		if l.up {
+			left = append(left, l)
+		}
 		b.detach(l)
 		l.up = false
 	}
@@ -109,6 +118,7 @@ func (b *Balancer) Close() {
 	b.mu.Unlock()
 	b.cancel()
 	b.work.Wait()
+	b.abandon(left)
 	b.closeRetired()
 	b.work.Wait()
 }

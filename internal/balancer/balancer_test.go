@@ -305,8 +305,8 @@ func TestCloseMidway(t *testing.T) {
 	if err := f.Register(t.Context(), wish(3, "web")); !errors.Is(err, ErrClosed) {
 		t.Errorf("Register after Close: %v", err)
 	}
-	if len(f.plane.attached) != 0 {
-		t.Errorf("programs stay on %v", f.plane.attached)
+	if len(f.plane.attached) != 0 || f.links.links[101].Up {
+		t.Errorf("programs stay on %v, the leg is %+v", f.plane.attached, f.links.links[101])
 	}
 	f.links.add(300, "late")
 }

@@ -4,7 +4,6 @@ package balancer
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/weft-project/weft/internal/nl"
@@ -47,8 +46,10 @@ type Links interface {
 	// Watch reports the links that are there, then every change, until ctx
 	// ends. Calls of fn never overlap.
 	Watch(ctx context.Context, fn func(nl.LinkEvent)) error
-	// SetUp sets a link up. It is called for several links at once.
+	// SetUp and SetDown set a link up and down. They are called for several
+	// links at once.
 	SetUp(index int) error
+	SetDown(index int) error
 }
 
 // NamespaceLinks returns the links of the namespace at path; "" is the current
@@ -61,11 +62,15 @@ func (n namespaceLinks) Watch(ctx context.Context, fn func(nl.LinkEvent)) error 
 	return nl.WatchLinks(ctx, string(n), fn)
 }
 
-func (n namespaceLinks) SetUp(index int) error {
+func (n namespaceLinks) SetUp(index int) error { return n.with((*nl.Handle).SetUp, index) }
+
+func (n namespaceLinks) SetDown(index int) error { return n.with((*nl.Handle).SetDown, index) }
+
+func (n namespaceLinks) with(set func(*nl.Handle, int) error, index int) error {
 	handle, err := nl.Open(string(n))
 	if err != nil {
-		return fmt.Errorf("set link %d up: %w", index, err)
+		return err
 	}
-	defer handle.Close()
-	return handle.SetUp(index)
+	defer func() { _ = handle.Close() }()
+	return set(handle, index)
 }

@@ -194,6 +194,18 @@ func (f *fakeLinks) SetUp(index int) error {
 	return nil
 }
 
+func (f *fakeLinks) SetDown(index int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	link, ok := f.links[index]
+	if !ok {
+		return nl.ErrNotFound
+	}
+	link.Up, link.Carrier = false, false
+	f.links[index] = link
+	return f.fail
+}
+
 // event changes the links and reports it.
 func (f *fakeLinks) event(index int, change func(nl.Link) nl.LinkEvent) {
 	f.events.Lock()

@@ -3,6 +3,7 @@
 package balancer
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -99,6 +100,19 @@ func (b *Balancer) detach(l *leg) {
 	}
 }
 
+// abandon sets the links of working legs down, so that nobody sends into them
+// any more.
+func (b *Balancer) abandon(legs []*leg) {
+	for _, l := range legs {
+		b.work.Go(func() {
+			if err := b.links.SetDown(l.index); err != nil && !errors.Is(err, nl.ErrNotFound) {
+				b.log.Warn("set leg down", "iface", l.iface, "err", err)
+			}
+		})
+	}
+	b.work.Wait()
+}
+
 // closeRetired closes the programs of detached legs, aside. The settler calls it
 // when it has nothing else to do.
 func (b *Balancer) closeRetired() {
@@ -128,7 +142,7 @@ func (b *Balancer) bringUp(l *leg, index int) {
 	if err != nil {
 		err = fmt.Errorf("attach reply program to %s: %w", l.iface, err)
 	} else if err = b.links.SetUp(index); err != nil {
-		program.Close()
+		b.closeProgram(l.iface, program)
 		program = nil
 	}
 	<-b.slots

@@ -153,7 +153,7 @@ func (b *Balancer) admit(t Target, streams []string) (*target, error) {
 	if !ok {
 		return nil, ErrTooManyTargets
 	}
-	known = &target{name: t.Name, id: uint16(id), tables: map[*stream]bool{}} //nolint:gosec // bounded by Limits.Targets
+	known = &target{name: t.Name, id: uint16(id), tables: map[*stream]bool{}}
 	b.targets[t.Name] = known
 	return known, nil
 }

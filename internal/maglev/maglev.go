@@ -54,7 +54,7 @@ func Build(size uint32, names []string) ([]uint16, error) {
 	}
 	backends := make([]backend, len(names))
 	for i, name := range names {
-		backends[i] = newBackend(name, uint16(i+1), size) //nolint:gosec // bounded by MaxBackends
+		backends[i] = newBackend(name, uint16(i+1), size)
 	}
 	slices.SortFunc(backends, func(a, b backend) int { return strings.Compare(a.name, b.name) })
 	for i := 1; i < len(backends); i++ {
@@ -80,7 +80,7 @@ func newBackend(name string, slot uint16, size uint32) backend {
 // probes meet taken slots, so taken-ness is kept in a bitmap that stays in the
 // first-level cache where the table itself would not.
 func fill(table []uint16, backends []backend) {
-	size := uint32(len(table)) //nolint:gosec // came as uint32
+	size := uint32(len(table))
 	taken := make([]uint64, (size+63)/64)
 	for left := size; ; {
 		for i := range backends {

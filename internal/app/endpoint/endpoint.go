@@ -38,6 +38,7 @@ type Component struct {
 
 	stop    sync.Once
 	stopErr error
+	started chan struct{} // closed when Start has succeeded
 	done    chan struct{} // closed when everything is released
 }
 
@@ -47,7 +48,7 @@ func Start(ctx context.Context, config Config, deps Deps) (_ *Component, err err
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Component{config: config.withDefaults(), log: deps.Log, done: make(chan struct{})}
+	c := &Component{config: config.withDefaults(), log: deps.Log, started: make(chan struct{}), done: make(chan struct{})}
 	if c.log == nil {
 		c.log = slog.Default()
 	}
@@ -55,6 +56,7 @@ func Start(ctx context.Context, config Config, deps Deps) (_ *Component, err err
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("start endpoint %s: %w", config.Name, err), c.undo())
+			close(c.done)
 		}
 	}()
 	if err := c.startBalancer(ctx, deps); err != nil {
@@ -66,6 +68,7 @@ func Start(ctx context.Context, config Config, deps Deps) (_ *Component, err err
 	if err := c.register(ctx, deps.Security); err != nil {
 		return nil, err
 	}
+	close(c.started)
 	// The context of Stop is not the one that just ended.
 	stopFollowing := context.AfterFunc(ctx, func() { _ = c.Stop(context.WithoutCancel(ctx)) })
 	go func() {
@@ -113,7 +116,7 @@ func (c *Component) startServer(deps Deps) error {
 		Name: c.config.Name, TokenGenerator: deps.Security.TokenGenerator,
 		NetNS: c.config.NetNS, Pool: pool, Balancer: c.balancer,
 		MTU: c.config.MTU, IdleTimeout: c.config.IdleTimeout,
-		OnIdle: func() { go c.Stop(context.Background()) }, //nolint:errcheck // Done tells
+		OnIdle: func() { go c.idle() },
 	})
 	c.server, err = mesh.Serve(deps.Security, []*url.URL{c.config.ListenOn}, server.Register)
 	if err != nil {
@@ -128,6 +131,15 @@ func (c *Component) startServer(deps Deps) error {
 		return c.server.Stop()
 	})
 	return nil
+}
+
+// idle stops an endpoint without clients, once it has started.
+func (c *Component) idle() {
+	select {
+	case <-c.started:
+		_ = c.Stop(context.Background()) // Stop of whoever waits for Done returns the error, too
+	case <-c.done:
+	}
 }
 
 // SetConfig puts another configuration of the balancer in force; clients that

@@ -242,6 +242,27 @@ func TestStop(t *testing.T) {
 	n.must(c.Stop(context.Background()))
 }
 
+// TestStopWithClients: the legs of clients that do not leave go down, so that
+// their workloads answer by another replica.
+func TestStopWithClients(t *testing.T) {
+	n := newNode(t)
+	var netNS string
+	c := n.addReplica(func(config *endpoint.Config, _ *balancer.Config) { netNS = config.NetNS })
+	w := n.addWorkload()
+	n.attach(w, 1, "web")
+	leg := c.Balancer().Snapshot().Target(w.name).Legs[0].Interface
+	n.must(c.Stop(t.Context()))
+	if link := testutil.Link(t, netNS, leg); link.Up {
+		t.Errorf("leg %+v", link)
+	}
+}
+
+func TestIdle(t *testing.T) {
+	n := newNode(t)
+	c := n.addReplica(func(config *endpoint.Config, _ *balancer.Config) { config.IdleTimeout = 50 * time.Millisecond })
+	<-c.Done()
+}
+
 func TestContextEnds(t *testing.T) {
 	n := newNode(t)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -105,7 +105,7 @@ func parse(args []string, lookup config.Lookup, stderr io.Writer) (settings, err
 		return s, fmt.Errorf("--vlan %d, --mtu %d or --table-size %d is out of range", *vlan, *mtu, *tableSize)
 	}
 	s.ExternalInterface, s.NetNS = *external, *netNS
-	s.VLAN, s.MTU, s.TableSize = uint16(*vlan), uint32(*mtu), uint32(*tableSize) //nolint:gosec // just checked
+	s.VLAN, s.MTU, s.TableSize = uint16(*vlan), uint32(*mtu), uint32(*tableSize)
 	s.PassSocket = *passSocket && s.ListenOn.Scheme == "unix"
 	return s, s.Validate()
 }

@@ -68,7 +68,7 @@ func parseMAC(text string) (net.HardwareAddr, error) {
 func deriveMAC(names ...string) net.HardwareAddr {
 	hash := sha256.New()
 	for _, name := range names {
-		fmt.Fprintf(hash, "%d:%s", len(name), name)
+		hash.Write([]byte(fmt.Sprintf("%d:%s", len(name), name)))
 	}
 	return append(net.HardwareAddr{0x0a}, hash.Sum(nil)[:5]...)
 }
