@@ -203,6 +203,9 @@ func TestCorruptFileStopsTheStart(t *testing.T) {
 	if records, err := files.Load(); err != nil || len(records) != 0 {
 		t.Errorf("loaded %v, %v", records, err)
 	}
+	if err := files.DeleteStale(); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := os.Stat(filepath.Join(dir, "a.json")); !os.IsNotExist(err) {
 		t.Errorf("the record of an earlier run remains: %v", err)
 	}

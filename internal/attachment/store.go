@@ -44,16 +44,35 @@ func NewFiles(dir string) (*Files, error) {
 	return &Files{dir: dir, bootID: strings.TrimSpace(string(bootID))}, nil
 }
 
-// Load returns all records of this run of the machine; those of an earlier one
-// are deleted, since no namespace outlives its machine's run. A file that
-// cannot be read as what Save writes is an error: to go on without it would
-// tear down what a workload still uses.
+// Load returns all records of this run of the machine; no namespace outlives
+// it. A file that cannot be read as what Save writes is an error: to go on
+// without it would tear down what a workload still uses.
 func (f *Files) Load() ([]Record, error) {
+	var records []Record
+	err := f.each(func(content file) error {
+		if content.BootID == f.bootID {
+			records = append(records, content.Record)
+		}
+		return nil
+	})
+	return records, err
+}
+
+// DeleteStale deletes the records of earlier runs of the machine.
+func (f *Files) DeleteStale() error {
+	return f.each(func(content file) error {
+		if content.BootID == f.bootID {
+			return nil
+		}
+		return f.Delete(content.Spec.Name)
+	})
+}
+
+func (f *Files) each(fn func(file) error) error {
 	entries, err := os.ReadDir(f.dir)
 	if err != nil {
-		return nil, fmt.Errorf("load attachments: %w", err)
+		return fmt.Errorf("load attachments: %w", err)
 	}
-	var records []Record
 	for _, entry := range entries {
 		name, ok := strings.CutSuffix(entry.Name(), storeSuffix)
 		if !ok {
@@ -61,21 +80,17 @@ func (f *Files) Load() ([]Record, error) {
 		}
 		content, err := f.read(entry.Name())
 		if err != nil {
-			return nil, fmt.Errorf("load attachment from %s: %w", filepath.Join(f.dir, entry.Name()), err)
+			return fmt.Errorf("load attachment from %s: %w", filepath.Join(f.dir, entry.Name()), err)
 		}
 		if content.Spec.Name != name {
-			return nil, fmt.Errorf("load attachment from %s: it is of attachment %q",
+			return fmt.Errorf("load attachment from %s: it is of attachment %q",
 				filepath.Join(f.dir, entry.Name()), content.Spec.Name)
 		}
-		if content.BootID != f.bootID {
-			if err := f.Delete(name); err != nil {
-				return nil, err
-			}
-			continue
+		if err := fn(content); err != nil {
+			return err
 		}
-		records = append(records, content.Record)
 	}
-	return records, nil
+	return nil
 }
 
 func (f *Files) read(name string) (file, error) {

@@ -71,7 +71,7 @@ func Start(ctx context.Context, config Config, deps Deps) (*Component, error) {
 func (c *Component) start(ctx context.Context, deps Deps) (err error) {
 	if c.client, err = client.New(client.Options{
 		Name: c.config.Name, ConnectTo: c.config.ConnectTo,
-		DialOptions: deps.Security.DialOptions, SendFD: c.config.SendFD,
+		DialOptions: deps.Security.DialOptions, DialTimeout: c.config.DialTimeout, SendFD: c.config.SendFD,
 	}); err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (c *Component) start(ctx context.Context, deps Deps) (err error) {
 		return err
 	}
 	go c.mourn()
-	if err := c.watcher.Prune(); err != nil {
+	if err := errors.Join(store.DeleteStale(), c.watcher.Prune()); err != nil {
 		return err
 	}
 	return c.serve(deps.RegisterAdmin)

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/weft-project/weft/internal/app/mesh"
 )
 
 // Config of the agent. The zero value of a field is its default.
@@ -38,6 +40,9 @@ type Config struct {
 	SendFD bool
 	// RequestTimeout bounds one request to the mesh. Default 10 s.
 	RequestTimeout time.Duration
+	// DialTimeout bounds one attempt to connect to the nsmgr. Default
+	// mesh.DefaultDialTimeout.
+	DialTimeout time.Duration
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -62,6 +67,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.RequestTimeout == 0 {
 		c.RequestTimeout = 10 * time.Second
+	}
+	if c.DialTimeout == 0 {
+		c.DialTimeout = mesh.DefaultDialTimeout
 	}
 	return c, nil
 }
@@ -91,8 +99,8 @@ func (c Config) Validate() error {
 	if c.StateDir != "" && !filepath.IsAbs(c.StateDir) {
 		errs = append(errs, fmt.Errorf("StateDir %s is not an absolute path", c.StateDir))
 	}
-	if c.RequestTimeout < 0 {
-		errs = append(errs, fmt.Errorf("RequestTimeout %s is negative", c.RequestTimeout))
+	if c.RequestTimeout < 0 || c.DialTimeout < 0 {
+		errs = append(errs, fmt.Errorf("RequestTimeout %s or DialTimeout %s is negative", c.RequestTimeout, c.DialTimeout))
 	}
 	return errors.Join(errs...)
 }

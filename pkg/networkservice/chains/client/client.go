@@ -28,6 +28,8 @@ type Options struct {
 	ConnectTo *url.URL
 	// DialOptions carry the credentials.
 	DialOptions []grpc.DialOption
+	// DialTimeout bounds one attempt to connect. Default 10 s.
+	DialTimeout time.Duration
 	// Authorize checks the answers; default: nothing.
 	Authorize networkservice.NetworkServiceClient
 	// SendFD passes files of mechanisms as descriptors, for an nsmgr that
@@ -62,8 +64,11 @@ func New(options Options) (*Client, error) {
 	if options.MissingGrace == 0 {
 		options.MissingGrace = 30 * time.Second
 	}
+	if options.DialTimeout == 0 {
+		options.DialTimeout = 10 * time.Second
+	}
 	dialOptions := append([]grpc.DialOption{
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: 5 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: options.DialTimeout}),
 	}, options.DialOptions...)
 	conn, err := grpc.NewClient(grpcutils.URLToTarget(options.ConnectTo), dialOptions...)
 	if err != nil {
