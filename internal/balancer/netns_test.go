@@ -238,3 +238,50 @@ func BenchmarkJoinLeave(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkStorm measures how long 100 joins at once take, and how long a target
+// that leaves in the middle of them has to wait.
+func BenchmarkStorm(b *testing.B) {
+	f := newReplica(b)
+	config := f.router.Config(1)
+	config.Streams[0].MaxTargets = 1000
+	f.must(f.SetConfig(b.Context(), config))
+	h := testutil.Handle(b, f.netNS)
+	ns := testutil.NetNS(b)
+	add := func(i int) {
+		want := target(i)
+		f.must(f.Register(b.Context(), want))
+		_, _, err := h.AddVeth(nl.Veth{Name: want.Interface, PeerName: fmt.Sprintf("w%d", i), PeerNetNS: ns, PeerUp: true})
+		f.must(err)
+	}
+	inTable := func(n int) {
+		f.must(f.Wait(b.Context(), func(s balancer.Snapshot) bool { return len(s.Stream("web").Targets) == n }))
+	}
+	var all, leave time.Duration
+	for b.Loop() {
+		add(0)
+		inTable(1)
+		for i := 1; i <= 100; i++ {
+			_, _, err := h.AddVeth(nl.Veth{Name: target(i).Interface, PeerName: fmt.Sprintf("w%d", i), PeerNetNS: ns, PeerUp: true})
+			f.must(err)
+		}
+		start := time.Now()
+		for i := 1; i <= 100; i++ {
+			f.must(f.Register(b.Context(), target(i)))
+		}
+		middle := time.Now()
+		f.must(f.Unregister(b.Context(), target(0).Connection))
+		leave += time.Since(middle)
+		inTable(100)
+		all += time.Since(start)
+		for i := 1; i <= 100; i++ {
+			f.must(f.Unregister(b.Context(), target(i).Connection))
+		}
+		for i := range 101 {
+			f.must(h.DeleteLink(testutil.Link(b, f.netNS, target(i).Interface).Index))
+		}
+	}
+	b.ReportMetric(float64(all.Microseconds())/1000/float64(b.N), "ms/100-joins")
+	b.ReportMetric(float64(leave.Microseconds())/1000/float64(b.N), "ms/leave")
+	b.ReportMetric(0, "ns/op")
+}
