@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weft-project/weft/internal/testutil"
 )
 
 // pair returns two ends of a unix socket.
@@ -73,11 +75,12 @@ func held(t *testing.T, path string) int {
 	return count
 }
 
+// wantHeld waits: a sender closes its copy when it has sent it, and that may be
+// after the answer.
 func wantHeld(t *testing.T, path string, want int) {
 	t.Helper()
-	if got := held(t, path); got != want {
-		t.Errorf("%d descriptors of %s are open, want %d", got, path, want)
-	}
+	what := fmt.Sprintf("%d open descriptors of %s", want, path)
+	testutil.Eventually(t, 10*time.Second, what, func() bool { return held(t, path) == want })
 }
 
 func TestDescriptorsRideOnBytes(t *testing.T) {
