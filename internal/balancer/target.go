@@ -215,6 +215,9 @@ func (b *Balancer) removeLeg(l *leg) []await {
 	l.up = false
 	b.detach(l)
 	waitFor := b.touchAll(t, true)
+	if len(t.legs) == 0 {
+		t.streams = nil
+	}
 	b.rouse()
 	b.notify()
 	return waitFor

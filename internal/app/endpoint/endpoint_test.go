@@ -257,6 +257,39 @@ func TestStopWithClients(t *testing.T) {
 	}
 }
 
+// TestRestart: an endpoint that comes back under its name takes its targets up
+// again, with the addresses and interfaces that they had.
+func TestRestart(t *testing.T) {
+	n := newNode(t)
+	var again endpoint.Config
+	c := n.addReplica(func(config *endpoint.Config, _ *balancer.Config) { again = *config })
+	w, other := n.addWorkload(), n.addWorkload()
+	conn := n.attach(w, 1, "web")
+	n.attach(other, 1, "web")
+	before := c.Balancer().Snapshot().Target(w.name).Legs[0]
+	iface := testutil.Link(t, w.netNS, "nsm-1")
+	n.must(c.Stop(t.Context()))
+
+	c, err := endpoint.Start(context.Background(), again, endpoint.Deps{Security: n.security, Balance: n.router.Config(1)})
+	n.must(err)
+	n.cleanup(func() error { return c.Stop(context.Background()) })
+	n.replicas[0] = c
+	answer, err := n.request(conn, "web")
+	n.must(err)
+	n.wait(1, func(s balancer.Snapshot) bool { return slices.Equal(s.Stream("web").Targets, []string{w.name}) })
+	if got, want := answer.GetContext().GetIpContext().GetSrcIpAddrs(), conn.GetContext().GetIpContext().GetSrcIpAddrs(); !slices.Equal(got, want) {
+		t.Errorf("addresses %v became %v", want, got)
+	}
+	if after := c.Balancer().Snapshot().Target(w.name).Legs[0]; after.Interface != before.Interface || after.IfIndex != before.IfIndex {
+		t.Errorf("leg %+v became %+v", before, after)
+	}
+	if after := testutil.Link(t, w.netNS, "nsm-1"); after.Index != iface.Index {
+		t.Errorf("interface %+v became %+v", iface, after)
+	}
+	n.serve(w)
+	n.exchange()
+}
+
 func TestIdle(t *testing.T) {
 	n := newNode(t)
 	c := n.addReplica(func(config *endpoint.Config, _ *balancer.Config) { config.IdleTimeout = 50 * time.Millisecond })
