@@ -270,6 +270,8 @@ func TestManyAtOnceOnOneConnection(t *testing.T) {
 		}
 	}
 	group.Wait()
+	mu.Lock()
+	defer mu.Unlock()
 	for i, path := range paths {
 		if got[names[i]] != each {
 			t.Errorf("file %d was read %d times", i, got[names[i]])
