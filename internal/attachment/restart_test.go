@@ -160,7 +160,7 @@ func TestWhatCannotBeStoredIsNotDone(t *testing.T) {
 }
 
 func TestCorruptFileStopsTheStart(t *testing.T) {
-	good := `{"Version":1,"BootID":"x","Spec":{"Name":"a","NetworkService":"lb.a","Interface":"nsm-1","NetNS":{"Dev":4,"Ino":1,"Cookie":1},"Path":""},"Generation":1,"Created":"2026-01-01T00:00:00Z"}`
+	good := `{"Version":1,"Spec":{"Name":"a","NetworkService":"lb.a","Interface":"nsm-1","NetNS":{"Dev":4,"Ino":1,"Cookie":1},"Path":""},"Generation":1,"Created":"2026-01-01T00:00:00Z"}`
 	tests := map[string]struct{ content, text string }{
 		"cut off":       {good[:40], "unexpected EOF"},
 		"empty":         {"", "EOF"},
@@ -172,13 +172,12 @@ func TestCorruptFileStopsTheStart(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			path := filepath.Join(dir, "a.json")
-			if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
+			files, err := attachment.NewFiles(t.TempDir())
+			if err != nil {
 				t.Fatal(err)
 			}
-			files, err := attachment.NewFiles(dir)
-			if err != nil {
+			path := filepath.Join(files.Dir(), "a.json")
+			if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			_, err = attachment.New(t.Context(), attachment.Options{Store: files})
@@ -187,18 +186,25 @@ func TestCorruptFileStopsTheStart(t *testing.T) {
 			}
 		})
 	}
-	// An interrupted save leaves the old record and an unfinished file.
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "a.json.new"), []byte(good[:40]), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	// Records of an earlier run of the machine name namespaces that are gone.
-	if err := os.WriteFile(filepath.Join(dir, "a.json"), []byte(good), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	files, err := attachment.NewFiles(dir)
+}
+
+func TestLeftoversAreNoRecords(t *testing.T) {
+	base := t.TempDir()
+	files, err := attachment.NewFiles(base)
 	if err != nil {
 		t.Fatal(err)
+	}
+	stale := filepath.Join(base, "2b0a4f58-0000-0000-0000-000000000000", "a.json")
+	if err := os.MkdirAll(filepath.Dir(stale), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{
+		filepath.Join(files.Dir(), "a.json.new"), // an interrupted save
+		stale,                                    // of an earlier run of the machine, torn by its crash
+	} {
+		if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if records, err := files.Load(); err != nil || len(records) != 0 {
 		t.Errorf("loaded %v, %v", records, err)
@@ -206,8 +212,11 @@ func TestCorruptFileStopsTheStart(t *testing.T) {
 	if err := files.DeleteStale(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "a.json")); !os.IsNotExist(err) {
-		t.Errorf("the record of an earlier run remains: %v", err)
+	if _, err := os.Stat(filepath.Dir(stale)); !os.IsNotExist(err) {
+		t.Errorf("the records of an earlier run remain: %v", err)
+	}
+	if _, err := os.Stat(files.Dir()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -18,61 +18,42 @@ const (
 	storeSuffix  = ".json"
 )
 
-// Files is a Store of one JSON file per attachment.
-type Files struct {
-	dir    string
-	bootID string
-}
+// Files is a Store of one JSON file per attachment, in a directory of its own
+// for each run of the machine: no namespace outlives that, so no record means
+// anything after it. Therefore nothing waits for the disk either: what a
+// process has written another can read, whether it ended or was killed, and
+// after a crash of the machine it would not be wanted.
+type Files struct{ base, dir string }
 
 type file struct {
 	Version int
-	// BootID tells the identities of namespaces of this run of the machine
-	// from those of an earlier one.
-	BootID string
 	Record
 }
 
-// NewFiles returns the store in dir, which is made if missing.
-func NewFiles(dir string) (*Files, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make directory of attachments: %w", err)
-	}
+// NewFiles returns the store below base, which is made if missing.
+func NewFiles(base string) (*Files, error) {
 	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return nil, fmt.Errorf("read boot id: %w", err)
 	}
-	return &Files{dir: dir, bootID: strings.TrimSpace(string(bootID))}, nil
+	f := &Files{base: base, dir: filepath.Join(base, strings.TrimSpace(string(bootID)))}
+	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make directory of attachments: %w", err)
+	}
+	return f, nil
 }
 
-// Load returns all records of this run of the machine; no namespace outlives
-// it. A file that cannot be read as what Save writes is an error: to go on
-// without it would tear down what a workload still uses.
+// Dir returns where the files of this run of the machine are.
+func (f *Files) Dir() string { return f.dir }
+
+// Load returns all records. A file that cannot be read as what Save writes is
+// an error: to go on without it would tear down what a workload still uses.
 func (f *Files) Load() ([]Record, error) {
-	var records []Record
-	err := f.each(func(content file) error {
-		if content.BootID == f.bootID {
-			records = append(records, content.Record)
-		}
-		return nil
-	})
-	return records, err
-}
-
-// DeleteStale deletes the records of earlier runs of the machine.
-func (f *Files) DeleteStale() error {
-	return f.each(func(content file) error {
-		if content.BootID == f.bootID {
-			return nil
-		}
-		return f.Delete(content.Spec.Name)
-	})
-}
-
-func (f *Files) each(fn func(file) error) error {
 	entries, err := os.ReadDir(f.dir)
 	if err != nil {
-		return fmt.Errorf("load attachments: %w", err)
+		return nil, fmt.Errorf("load attachments: %w", err)
 	}
+	var records []Record
 	for _, entry := range entries {
 		name, ok := strings.CutSuffix(entry.Name(), storeSuffix)
 		if !ok {
@@ -80,14 +61,29 @@ func (f *Files) each(fn func(file) error) error {
 		}
 		content, err := f.read(entry.Name())
 		if err != nil {
-			return fmt.Errorf("load attachment from %s: %w", filepath.Join(f.dir, entry.Name()), err)
+			return nil, fmt.Errorf("load attachment from %s: %w", filepath.Join(f.dir, entry.Name()), err)
 		}
 		if content.Spec.Name != name {
-			return fmt.Errorf("load attachment from %s: it is of attachment %q",
+			return nil, fmt.Errorf("load attachment from %s: it is of attachment %q",
 				filepath.Join(f.dir, entry.Name()), content.Spec.Name)
 		}
-		if err := fn(content); err != nil {
-			return err
+		records = append(records, content.Record)
+	}
+	return records, nil
+}
+
+// DeleteStale deletes the records of earlier runs of the machine.
+func (f *Files) DeleteStale() error {
+	entries, err := os.ReadDir(f.base)
+	if err != nil {
+		return fmt.Errorf("delete stale attachments: %w", err)
+	}
+	for _, entry := range entries {
+		if entry.Name() == filepath.Base(f.dir) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(f.base, entry.Name())); err != nil {
+			return fmt.Errorf("delete stale attachments: %w", err)
 		}
 	}
 	return nil
@@ -113,21 +109,21 @@ func (f *Files) read(name string) (file, error) {
 	return content, nil
 }
 
-// Save replaces the record of that name: after a crash there is the old or the
-// new one, whole.
+// Save replaces the record of that name: after it was interrupted there is the
+// old or the new one, whole.
 func (f *Files) Save(record Record) error {
-	data, err := json.MarshalIndent(file{Version: storeVersion, BootID: f.bootID, Record: record}, "", "  ")
+	data, err := json.MarshalIndent(file{Version: storeVersion, Record: record}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("save attachment %s: %w", record.Spec.Name, err)
 	}
 	path := filepath.Join(f.dir, record.Spec.Name+storeSuffix)
-	if err := writeSynced(path+".new", append(data, '\n')); err != nil {
+	if err := os.WriteFile(path+".new", append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("save attachment %s: %w", record.Spec.Name, err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {
 		return fmt.Errorf("save attachment %s: %w", record.Spec.Name, err)
 	}
-	return f.syncDir()
+	return nil
 }
 
 // Delete removes the record of that name; a missing one is no error.
@@ -136,26 +132,5 @@ func (f *Files) Delete(name string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete attachment %s: %w", name, err)
 	}
-	return f.syncDir()
-}
-
-// syncDir makes renames and removals durable.
-func (f *Files) syncDir() error {
-	dir, err := os.Open(f.dir)
-	if err != nil {
-		return fmt.Errorf("sync attachments: %w", err)
-	}
-	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
-		return fmt.Errorf("sync attachments: %w", err)
-	}
 	return nil
-}
-
-func writeSynced(path string, data []byte) error {
-	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(data)
-	return errors.Join(err, out.Sync(), out.Close())
 }

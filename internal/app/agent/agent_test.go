@@ -24,7 +24,7 @@ import (
 	agentv1 "github.com/weft-project/weft/pkg/api/agent/v1"
 )
 
-func within(t *testing.T) context.Context {
+func within(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
@@ -123,11 +123,21 @@ func TestWorkloadAttachesItself(t *testing.T) {
 	f.checkNoState()
 }
 
+// stored returns where the attachments of a state directory are.
+func stored(t testing.TB, stateDir string) string {
+	t.Helper()
+	files, err := attachment.NewFiles(filepath.Join(stateDir, "attachments"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files.Dir()
+}
+
 // checkNoState fails when files of attachments or links to namespaces remain.
 func (f *fixture) checkNoState() {
 	f.t.Helper()
-	for _, dir := range []string{"attachments", "netns"} {
-		entries, err := os.ReadDir(filepath.Join(f.config.StateDir, dir))
+	for _, dir := range []string{stored(f.t, f.config.StateDir), filepath.Join(f.config.StateDir, "netns")} {
+		entries, err := os.ReadDir(dir)
 		if err != nil || len(entries) != 0 {
 			f.t.Errorf("%s has %v, %v", dir, entries, err)
 		}
@@ -374,7 +384,7 @@ func TestCorruptStateStopsTheStart(t *testing.T) {
 	testutil.CheckLeaks(t)
 	f := newFixture(t)
 	check(t, f.Stop())
-	path := filepath.Join(f.config.StateDir, "attachments", "a.json")
+	path := filepath.Join(stored(t, f.config.StateDir), "a.json")
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -44,7 +45,7 @@ type machine struct {
 	replicas []*endpoint.Component
 }
 
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	t.Helper()
 	testutil.Require(t, "bpf", "netns")
 	testutil.CheckLeaks(t)
@@ -64,7 +65,7 @@ func newMachine(t *testing.T) *machine {
 	t.Cleanup(func() { check(t, forward.Stop()) })
 	m.config = agent.Config{
 		Node: "node-1", ConnectTo: m.mesh.URL(),
-		Socket: filepath.Join(dir, "agent.sock"), AdminSocket: filepath.Join(dir, "admin.sock"), StateDir: filepath.Join(dir, "state"),
+		Socket: filepath.Join(dir, "agent.sock"), AdminSocket: filepath.Join(dir, "admin.sock"), StateDir: inMemory(t),
 	}
 	m.start()
 	t.Cleanup(func() {
@@ -72,6 +73,17 @@ func newMachine(t *testing.T) *machine {
 		check(t, m.Stop())
 	})
 	return m
+}
+
+// inMemory makes a directory where a node's state is: not on a disk.
+func inMemory(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/run", "weft-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
+	return dir
 }
 
 func (m *machine) url(name string) *url.URL {
@@ -188,7 +200,7 @@ func hasTarget(stream, target string) func(balancer.Snapshot) bool {
 	return func(s balancer.Snapshot) bool { return slices.Contains(s.Stream(stream).Targets, target) }
 }
 
-func waitFor(t *testing.T, c *endpoint.Component, cond func(balancer.Snapshot) bool) {
+func waitFor(t testing.TB, c *endpoint.Component, cond func(balancer.Snapshot) bool) {
 	t.Helper()
 	if err := c.Balancer().Wait(within(t), cond); err != nil {
 		t.Fatalf("replica stays %+v", c.Balancer().Snapshot())

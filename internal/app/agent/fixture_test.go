@@ -92,14 +92,14 @@ func relay(agentSocket, listenOn string) {
 // an agent.
 type fixture struct {
 	*agent.Component
-	t         *testing.T
+	t         testing.TB
 	mesh      *mesh.Mesh
 	forwarder *fakeForwarder
 	registry  registry.NetworkServiceEndpointRegistryClient
 	config    agent.Config
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, forwarder: &fakeForwarder{streams: []string{"web", "dns"}, connections: make(map[string]fakeLeg)}}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -155,7 +155,7 @@ func (f *fixture) detachAll() {
 	}
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Error(err)

@@ -20,8 +20,7 @@ import (
 
 func TestRunRefuses(t *testing.T) {
 	dir := t.TempDir()
-	broken := filepath.Join(dir, "attachments", "a.json")
-	check(t, os.MkdirAll(filepath.Dir(broken), 0o700))
+	broken := filepath.Join(stored(t, dir), "a.json")
 	check(t, os.WriteFile(broken, []byte("nothing"), 0o600))
 	tests := map[string]struct {
 		args      []string
