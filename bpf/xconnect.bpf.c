@@ -58,6 +58,10 @@ struct port {
 	__u32 ifindex; /* the key */
 	__u32 generation; /* unique per write */
 	__u32 client; /* PORT_ENDPOINT: outer end of its client port */
+	/* PORT_ENDPOINT: mark of its frames. It survives bpf_redirect_peer and
+	 * tells the workload's policy rules by which of its interfaces a request
+	 * came, when two networks use the same VIP. */
+	__u32 mark;
 	enum port_kind kind;
 	__u32 leg_count;
 	__u32 local_count; /* the first ones of legs; they are preferred */
@@ -121,6 +125,7 @@ static __always_inline int same_mac(const __u8 *a, const volatile __u8 *b)
 struct decision {
 	enum reason reason;
 	__u32 ifindex; /* 0: drop */
+	__u32 mark; /* for REASON_TO_CLIENT */
 	__u8 mac[ETH_ALEN]; /* for REASON_ANYCAST */
 	__u16 pad;
 };
@@ -182,6 +187,7 @@ static __always_inline int decide(struct __sk_buff *skb, __u32 self, const __u8 
 	if (port->kind == PORT_ENDPOINT) {
 		d->reason = REASON_TO_CLIENT;
 		d->ifindex = READ_ONCE(port->client);
+		d->mark = READ_ONCE(port->mark);
 	} else if (n == 0) {
 		d->reason = REASON_NO_LEG;
 	} else if (n == 1) {
@@ -210,6 +216,8 @@ int xconnect(struct __sk_buff *skb)
 		return drop(skb, REASON_STALE);
 	if (!d.ifindex)
 		return drop(skb, d.reason);
+	if (d.reason == REASON_TO_CLIENT)
+		skb->mark = d.mark;
 	/* A helper writes, not the program: direct writes would make the
 	 * verifier add a prologue that copies cloned packets, on every path. */
 	if (d.reason == REASON_ANYCAST && bpf_skb_store_bytes(skb, 0, d.mac, ETH_ALEN, 0))

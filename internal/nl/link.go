@@ -3,7 +3,9 @@
 package nl
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 
@@ -14,14 +16,34 @@ import (
 
 // Link is a network interface.
 type Link struct {
-	Index       int
-	Name, Alias string
-	Kind        string // "veth", "device", ...
-	MAC         net.HardwareAddr
-	MTU         int
-	Up          bool // administratively
-	Carrier     bool // Up and the lower layer works; a veth's: its peer is up
-	PeerIndex   int  // in the peer's namespace, 0 when there is none
+	Index        int
+	Name, Alias  string
+	Kind         string // "veth", "device", ...
+	MAC          net.HardwareAddr
+	MTU          int
+	Up           bool   // administratively
+	Carrier      bool   // Up and the lower layer works; a veth's: its peer is up
+	CarrierDowns uint32 // how often Carrier has been lost, to notice short losses
+	PeerIndex    int    // in the peer's namespace, 0 when there is none
+}
+
+// parseLink reads the body of a link message.
+func parseLink(body []byte) (Link, error) {
+	l, err := netlink.LinkDeserialize(nil, body)
+	if err != nil {
+		return Link{}, err
+	}
+	attrs, err := vnl.ParseRouteAttr(body[unix.SizeofIfInfomsg:])
+	if err != nil {
+		return Link{}, err
+	}
+	link := fromLink(l)
+	for _, attr := range attrs {
+		if attr.Attr.Type == unix.IFLA_CARRIER_DOWN_COUNT && len(attr.Value) == 4 {
+			link.CarrierDowns = binary.NativeEndian.Uint32(attr.Value)
+		}
+	}
+	return link, nil
 }
 
 func fromLink(l netlink.Link) Link {
@@ -34,35 +56,59 @@ func fromLink(l netlink.Link) Link {
 	}
 }
 
+// getLinks asks for the links that a request selects.
+func (h *Handle) getLinks(flags, index int, attrs ...*vnl.RtAttr) ([]Link, error) {
+	req := vnl.NewNetlinkRequest(unix.RTM_GETLINK, flags)
+	req.Sockets = h.raw
+	msg := vnl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	req.AddData(msg)
+	for _, attr := range attrs {
+		req.AddData(attr)
+	}
+	bodies, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	if err != nil {
+		return nil, err
+	}
+	links := make([]Link, 0, len(bodies))
+	for _, body := range bodies {
+		link, err := parseLink(body)
+		if err != nil {
+			return nil, err
+		}
+		links = append(links, link)
+	}
+	return links, nil
+}
+
+// getLink asks for one link.
+func (h *Handle) getLink(index int, attrs ...*vnl.RtAttr) (Link, error) {
+	links, err := h.getLinks(unix.NLM_F_ACK, index, attrs...)
+	if err != nil {
+		return Link{}, err
+	}
+	if len(links) != 1 {
+		return Link{}, fmt.Errorf("%d answers", len(links))
+	}
+	return links[0], nil
+}
+
 // LinkByName returns the interface called name.
 func (h *Handle) LinkByName(name string) (Link, error) {
-	l, err := h.lib.LinkByName(name)
-	if err != nil {
-		return Link{}, wrap(err, "get interface %s", name)
-	}
-	return fromLink(l), nil
+	link, err := h.getLink(0, vnl.NewRtAttr(unix.IFLA_IFNAME, vnl.ZeroTerminated(name)))
+	return link, wrap(err, "get interface %s", name)
 }
 
 // LinkByIndex returns the interface with the index.
 func (h *Handle) LinkByIndex(index int) (Link, error) {
-	l, err := h.lib.LinkByIndex(index)
-	if err != nil {
-		return Link{}, wrap(err, "get interface %d", index)
-	}
-	return fromLink(l), nil
+	link, err := h.getLink(index)
+	return link, wrap(err, "get interface %d", index)
 }
 
 // Links returns all interfaces.
 func (h *Handle) Links() ([]Link, error) {
-	found, err := dump(h.lib.LinkList)
-	if err != nil {
-		return nil, wrap(err, "list interfaces")
-	}
-	links := make([]Link, 0, len(found))
-	for _, l := range found {
-		links = append(links, fromLink(l))
-	}
-	return links, nil
+	links, err := dump(func() ([]Link, error) { return h.getLinks(unix.NLM_F_DUMP, 0) })
+	return links, wrap(err, "list interfaces")
 }
 
 // setLink changes flags and attributes of an interface in one request.

@@ -153,9 +153,11 @@ func zeroOf(family int) netip.Addr {
 // Rule sends packets from a source prefix to a routing table. It is of
 // protocol Protocol.
 type Rule struct {
-	From     netip.Prefix
-	Table    int
-	Priority int
+	From         netip.Prefix
+	OutInterface string // only packets bound to it; empty: all
+	Mark         uint32 // only packets with it; 0: all
+	Table        int
+	Priority     int
 }
 
 // AddRule adds a rule; the same one is ErrExists.
@@ -177,7 +179,9 @@ func (h *Handle) Rules() ([]Rule, error) {
 	var rules []Rule
 	for _, r := range found {
 		if r.Protocol == Protocol {
-			rules = append(rules, Rule{From: fromIPNet(r.Src), Table: r.Table, Priority: r.Priority})
+			rules = append(rules, Rule{
+				From: fromIPNet(r.Src), OutInterface: r.OifName, Mark: r.Mark, Table: r.Table, Priority: r.Priority,
+			})
 		}
 	}
 	return rules, nil
@@ -187,6 +191,8 @@ func toRule(r Rule) *netlink.Rule {
 	rule := netlink.NewRule()
 	rule.Family = family(r.From.Addr())
 	rule.Src = toIPNet(r.From)
+	rule.OifName = r.OutInterface
+	rule.Mark = r.Mark
 	rule.Table = r.Table
 	rule.Priority = r.Priority
 	rule.Protocol = Protocol

@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"unsafe"
 
-	"github.com/vishvananda/netlink"
 	vnl "github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -150,11 +149,10 @@ func (w *linkWatch) link(m syscall.NetlinkMessage) {
 	if len(m.Data) < unix.SizeofIfInfomsg || (*unix.IfInfomsg)(unsafe.Pointer(&m.Data[0])).Family != unix.AF_UNSPEC {
 		return
 	}
-	found, err := netlink.LinkDeserialize((*unix.NlMsghdr)(unsafe.Pointer(&m.Header)), m.Data)
+	link, err := parseLink(m.Data)
 	if err != nil {
 		return
 	}
-	link := fromLink(found)
 	if m.Header.Type == unix.RTM_DELLINK {
 		w.gone(link)
 		return

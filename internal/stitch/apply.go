@@ -31,8 +31,15 @@ func (a *applier) apply() error {
 			missing = append(missing, address)
 		}
 	}
-	if err := a.in.checkAddresses(a.h, missing); err != nil {
+	shared, err := a.in.checkAddresses(a.h, missing, a.want.policies)
+	if err != nil {
 		return err
+	}
+	if shared {
+		// It stays on: connections outlive the attachment that needed it.
+		if err := a.tx.must("mark replies", a.in.markReplies, nil); err != nil {
+			return err
+		}
 	}
 	restore(a.tx, &a.in.ours)
 	for _, step := range []func() error{

@@ -5,7 +5,6 @@ package stitch
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/weft-project/weft/internal/nl"
 )
@@ -19,11 +18,6 @@ func (s *Stitcher) event(e nl.LinkEvent) {
 	p := s.byIndex[e.Link.Index]
 	if p == nil || s.closed {
 		return
-	}
-	// Even if carrier is back when the port looks, the kernel has dropped
-	// routes and IPv6 addresses meanwhile.
-	if e.Link.Up && !e.Link.Carrier && strings.HasPrefix(e.Link.Alias, clientAlias) {
-		p.lost.Store(true)
 	}
 	if p.pending.CompareAndSwap(false, true) {
 		s.work.Go(func() { s.refresh(p) })
@@ -51,12 +45,14 @@ func (s *Stitcher) refresh(p *port) {
 }
 
 func (s *Stitcher) follow(host *nl.Handle, p *port) error {
-	lost := p.lost.Swap(false)
-	before := p.carrier
+	before, downs := p.carrier, p.client.downs
 	var err error
 	if p.carrier, err = s.look(host, &p.client); err != nil {
 		return err
 	}
+	// When carrier is back already, the kernel has still dropped routes and
+	// IPv6 addresses.
+	lost := p.client.downs != downs
 	if p.client.outer == 0 {
 		p.set = nil
 	}
@@ -75,11 +71,12 @@ func (s *Stitcher) follow(host *nl.Handle, p *port) error {
 // followLeg passes the client's carrier on to the leg's endpoint and notes
 // the endpoint's.
 func (s *Stitcher) followLeg(host *nl.Handle, p *port, l *leg) error {
+	downs := l.endpoint.downs
 	carrier, err := s.look(host, &l.endpoint)
 	if err != nil {
 		return err
 	}
-	rose := carrier && !l.carrier
+	rose := carrier && (!l.carrier || l.endpoint.downs != downs)
 	l.carrier = carrier
 	if l.endpoint.outer == 0 {
 		l.up = false
@@ -110,7 +107,11 @@ func (s *Stitcher) look(host *nl.Handle, e *end) (carrier bool, err error) {
 	if errors.Is(err, nl.ErrNotFound) {
 		return false, s.forget(e)
 	}
-	return link.Carrier, err
+	if err != nil {
+		return false, err
+	}
+	e.downs = link.CarrierDowns
+	return link.Carrier, nil
 }
 
 // reconfigure puts back what the kernel has dropped while a link was down,

@@ -26,11 +26,16 @@ func (s *Stitcher) Connect(ctx context.Context, want Leg) error {
 }
 
 func (s *Stitcher) connect(ctx context.Context, want Leg) error {
-	inside, cookie, err := openSide(want.Client)
+	client, cookie, err := openSide(want.Client)
 	if err != nil {
 		return sideError("client", err)
 	}
-	defer func() { _ = inside.Close() }()
+	defer func() { _ = client.Close() }()
+	endpoint, endpointCookie, err := openSide(want.Endpoint)
+	if err != nil {
+		return sideError("endpoint", err)
+	}
+	defer func() { _ = endpoint.Close() }()
 	key := portKey{cookie: cookie, name: want.Client.Interface}
 	if err := s.leaveOther(ctx, want.ID, key); err != nil {
 		return err
@@ -46,8 +51,11 @@ func (s *Stitcher) connect(ctx context.Context, want Leg) error {
 	}
 	defer s.release(p)
 
-	c := connecting{s: s, p: p, host: host, tx: &tx{hook: s.opts.hook}}
-	return c.tx.end(c.run(inside, want))
+	c := connecting{
+		s: s, p: p, host: host, tx: &tx{hook: s.opts.hook},
+		inClient: client, inEndpoint: endpoint, endpointCookie: endpointCookie,
+	}
+	return c.tx.end(c.run(want))
 }
 
 // leaveOther removes the leg from the client port that it had before: its
@@ -99,13 +107,15 @@ func (s *Stitcher) release(p *port) {
 
 // connecting is one call of Connect, with the port locked.
 type connecting struct {
-	s    *Stitcher
-	p    *port
-	host *nl.Handle
-	tx   *tx
+	s  *Stitcher
+	p  *port
+	tx *tx
+
+	host, inClient, inEndpoint *nl.Handle
+	endpointCookie             uint64
 }
 
-func (c *connecting) run(inside *nl.Handle, want Leg) error {
+func (c *connecting) run(want Leg) error {
 	l, known := c.p.legs[want.ID]
 	if !known {
 		l = &leg{}
@@ -119,7 +129,7 @@ func (c *connecting) run(inside *nl.Handle, want Leg) error {
 	}
 	restore(c.tx, l)
 	l.want, l.withdrawn = want, false
-	if err := c.client(inside, want.Client); err != nil {
+	if err := c.client(want.Client); err != nil {
 		return sideError("client", err)
 	}
 	if err := c.endpoint(l); err != nil {
@@ -132,10 +142,10 @@ func (c *connecting) run(inside *nl.Handle, want Leg) error {
 }
 
 // client makes the workload's interface carry the union of all legs.
-func (c *connecting) client(inside *nl.Handle, side Side) error {
-	p := c.p
+func (c *connecting) client(side Side) error {
+	p, inside := c.p, c.inClient
 	want := union(p.clientSides())
-	fresh, err := c.clientVeth(inside, side, want)
+	fresh, err := c.clientVeth(side, want)
 	if err != nil {
 		return err
 	}
@@ -152,8 +162,8 @@ func (c *connecting) client(inside *nl.Handle, side Side) error {
 }
 
 // clientVeth makes the client's interface unless it exists.
-func (c *connecting) clientVeth(inside *nl.Handle, side Side, want config) (fresh bool, err error) {
-	p := c.p
+func (c *connecting) clientVeth(side Side, want config) (fresh bool, err error) {
+	p, inside := c.p, c.inClient
 	if p.client.outer != 0 {
 		link, err := inside.LinkByIndex(p.client.in.index)
 		if err == nil && link.Name == p.client.in.name {
@@ -185,7 +195,7 @@ func (c *connecting) clientVeth(inside *nl.Handle, side Side, want config) (fres
 	c.s.ownIndex(c.tx, p.client.outer, p)
 	restore(c.tx, &p.carrier)
 	restore(c.tx, &p.set)
-	p.set, p.carrier = nil, true
+	p.set = nil
 	outer := p.client.outer
 	if err := c.tx.must("write client port", func() error { return c.s.xc.SetClient(outer, nil) }, nil); err != nil {
 		return false, err
@@ -201,13 +211,17 @@ func (c *connecting) clientVeth(inside *nl.Handle, side Side, want config) (fres
 	// Rules and blackholes outlive an interface; so a re-created one is not
 	// fresh.
 	fresh = len(p.client.in.tables) == 0
-	return fresh, c.tx.must("client port up", func() error { return c.host.SetUp(outer) }, nil)
+	if err := c.tx.must("client port up", func() error { return c.host.SetUp(outer) }, nil); err != nil {
+		return false, err
+	}
+	p.carrier, err = c.s.look(c.host, &p.client)
+	return fresh, err
 }
 
 // point makes an endpoint port lead to the present client port.
 func (c *connecting) point(l *leg) error {
 	return c.tx.must("write endpoint port",
-		func() error { return c.s.xc.SetEndpoint(l.endpoint.outer, c.p.client.outer) }, nil)
+		func() error { return c.s.xc.SetEndpoint(l.endpoint.outer, c.p.client.outer, c.p.client.in.mark()) }, nil)
 }
 
 // raise sets the outer ends of the port's legs up, so that their endpoints see
@@ -227,10 +241,7 @@ func (c *connecting) raise(changed *leg) error {
 		}
 		l.up = true
 	}
-	link, err := c.host.LinkByIndex(changed.endpoint.outer)
-	if err != nil {
-		return err
-	}
-	changed.carrier = link.Carrier
-	return nil
+	carrier, err := c.s.look(c.host, &changed.endpoint)
+	changed.carrier = carrier
+	return err
 }

@@ -5,26 +5,21 @@ package stitch
 import (
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/weft-project/weft/internal/nl"
 )
 
 // endpoint makes the endpoint's interface of a leg, or changes it.
 func (c *connecting) endpoint(l *leg) error {
-	side := l.want.Endpoint
-	inside, cookie, err := openSide(side)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = inside.Close() }()
-
+	side, inside, cookie := l.want.Endpoint, c.inEndpoint, c.endpointCookie
 	want := union([]Side{side})
-	same, err := c.present(l, inside, cookie)
+	same, err := c.present(l)
 	if err != nil {
 		return err
 	}
 	if same {
-		return c.change(l, inside, want)
+		return c.change(l, want)
 	}
 	c.replace(l)
 	id := endpointAlias + l.want.ID
@@ -46,12 +41,12 @@ func (c *connecting) endpoint(l *leg) error {
 }
 
 // present tells whether the leg has the interface that it wants.
-func (c *connecting) present(l *leg, inside *nl.Handle, cookie uint64) (bool, error) {
+func (c *connecting) present(l *leg) (bool, error) {
 	e, side := &l.endpoint, l.want.Endpoint
-	if e.outer == 0 || e.in.cookie != cookie || e.in.name != side.Interface {
+	if e.outer == 0 || e.in.cookie != c.endpointCookie || e.in.name != side.Interface {
 		return false, nil
 	}
-	link, err := inside.LinkByIndex(e.in.index)
+	link, err := c.inEndpoint.LinkByIndex(e.in.index)
 	if err == nil && link.PeerIndex == e.outer {
 		return true, nil
 	}
@@ -63,22 +58,42 @@ func (c *connecting) present(l *leg, inside *nl.Handle, cookie uint64) (bool, er
 }
 
 // change brings the leg's present interface to what is wanted.
-func (c *connecting) change(l *leg, inside *nl.Handle, want config) error {
-	e, side := &l.endpoint, l.want.Endpoint
+func (c *connecting) change(l *leg, want config) error {
+	e, side, inside := &l.endpoint, l.want.Endpoint, c.inEndpoint
 	e.in.path = side.NetNS
-	if old := e.in.mac; side.MAC != nil && string(side.MAC) != string(old) {
-		err := c.tx.must("set MAC",
-			func() error { return inside.SetMAC(e.in.index, side.MAC) },
-			func() error { return inside.SetMAC(e.in.index, old) })
-		if err != nil {
-			return err
-		}
-		e.in.mac = side.MAC
+	if err := c.changeMAC(e, side.MAC); err != nil {
+		return err
 	}
 	if err := c.tx.setMTU(c.host, inside, e, want.mtu); err != nil {
 		return err
 	}
 	return c.s.configure(c.tx, inside, e, want, false, false)
+}
+
+// changeMAC gives the endpoint's interface another MAC. The kernel then drops
+// the neighbours of the interface; configure puts them back.
+func (c *connecting) changeMAC(e *end, mac net.HardwareAddr) error {
+	old, h := e.in.mac, c.inEndpoint
+	if mac == nil || string(mac) == string(old) {
+		return nil
+	}
+	neighbours, err := h.Neighbours(e.in.index)
+	if err != nil {
+		return err
+	}
+	err = c.tx.must("set MAC",
+		func() error { return h.SetMAC(e.in.index, mac) },
+		func() error {
+			errs := []error{h.SetMAC(e.in.index, old)}
+			for _, n := range neighbours {
+				errs = append(errs, h.AddNeighbour(e.in.index, n.IP, n.MAC))
+			}
+			return errors.Join(errs...)
+		})
+	if err == nil {
+		e.in.mac = mac
+	}
+	return err
 }
 
 // replace removes the present interface of a leg, in another namespace or

@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
+	"os"
 	"strings"
 
+	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/internal/nl"
 )
 
@@ -38,7 +39,7 @@ type reality struct {
 type tableState struct {
 	routes    routes
 	blackhole bool
-	rule      bool
+	rules     []nl.Rule // of ours that lead here
 }
 
 // read finds out what the kernel has. An interface that is gone has nothing,
@@ -82,7 +83,11 @@ func (in *inner) readTables(h *nl.Handle, tables map[int]tableState) error {
 		if state.routes, state.blackhole, err = in.readTable(h, table); err != nil {
 			return err
 		}
-		state.rule = slices.Contains(rules, ruleOf(from, table))
+		for _, rule := range rules {
+			if rule.From == from && rule.Table == table {
+				state.rules = append(state.rules, rule)
+			}
+		}
 		tables[table] = state
 	}
 	return nil
@@ -132,14 +137,15 @@ func (in *inner) netRoute(prefix netip.Prefix, h hops, table int) nl.Route {
 }
 
 // checkAddresses refuses addresses that another interface of the namespace
-// has: replies would leave by either.
-func (in *inner) checkAddresses(h *nl.Handle, missing []netip.Prefix) error {
+// has: replies would leave by either. Only a VIP may be on several of our
+// interfaces, because its policies keep its networks apart; shared says so.
+func (in *inner) checkAddresses(h *nl.Handle, missing []netip.Prefix, policies map[netip.Prefix]routes) (shared bool, err error) {
 	if len(missing) == 0 {
-		return nil
+		return false, nil
 	}
 	owners, err := h.AddressOwners()
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, a := range missing {
 		for _, index := range owners[a.Addr()] {
@@ -151,10 +157,30 @@ func (in *inner) checkAddresses(h *nl.Handle, missing []netip.Prefix) error {
 				if strings.HasPrefix(link.Alias, endpointAlias) {
 					continue // all legs of an endpoint have its address
 				}
+				if _, vip := policies[a]; vip && strings.HasPrefix(link.Alias, clientAlias) {
+					shared = true
+					continue
+				}
 				name = link.Name
 			}
-			return fmt.Errorf("address %s of %s is on %s: %w", a, in.name, name, ErrAddressTaken)
+			return false, fmt.Errorf("address %s of %s is on %s: %w", a, in.name, name, ErrAddressTaken)
 		}
 	}
-	return nil
+	return shared, nil
+}
+
+// markReplies makes the replies of TCP connections carry the mark of their
+// request, and the check of a request's source address see it.
+func (in *inner) markReplies() error {
+	return netns.Do(in.path, func() error {
+		for key, value := range map[string]string{
+			"net/ipv4/tcp_fwmark_accept":                   "1",
+			"net/ipv4/conf/" + in.name + "/src_valid_mark": "1",
+		} {
+			if err := os.WriteFile("/proc/sys/"+key, []byte(value), 0); err != nil {
+				return fmt.Errorf("tell the networks of a shared VIP apart: %w", err)
+			}
+		}
+		return nil
+	})
 }

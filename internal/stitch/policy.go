@@ -5,22 +5,41 @@ package stitch
 import (
 	"math"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/weft-project/weft/internal/nl"
 )
 
 const (
-	// firstTable is where the routing tables of policies start. A policy's
-	// rule has its table's number as priority, before the main table's 32766.
-	firstTable = 7000
+	// firstTable is where the routing tables of policies start. The rule for
+	// all packets of a policy has its table's number as priority, before the
+	// main table's 32766; the rules for the replies that are known to belong
+	// to one interface come before every such rule.
+	firstTable   = 7000
+	specificLead = 4000
 	// blackholeMetric is worse than any other route's.
 	blackholeMetric = math.MaxUint32 - 1
 )
 
-func ruleOf(from netip.Prefix, table int) nl.Rule {
-	return nl.Rule{From: from, Table: table, Priority: table}
+// rulesOf returns the rules that lead to a policy's table. Two networks of one
+// workload may use the same VIP: then a reply belongs to the interface that
+// the request came by, which the socket knows by the request's mark (TCP,
+// tcp_fwmark_accept) or because the program sends its answer there (UDP,
+// IP_PKTINFO). All other packets of the VIP take the older table.
+func (in *inner) rulesOf(from netip.Prefix, table int) []nl.Rule {
+	return []nl.Rule{
+		{From: from, Table: table, Priority: table - specificLead, OutInterface: in.name},
+		{From: from, Table: table, Priority: table - specificLead, Mark: in.mark()},
+		{From: from, Table: table, Priority: table},
+	}
 }
+
+// mark is on every frame that comes to the workload by the interface.
+func (in *inner) mark() uint32 { return markBase | uint32(in.index)&0xff_ffff }
+
+// markBase keeps ours apart from the marks of others; 'W'.
+const markBase = 0x57 << 24
 
 func blackholeOf(from netip.Prefix, table int) nl.Route {
 	all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
@@ -73,13 +92,18 @@ func (a *applier) addPolicy(from netip.Prefix, want routes, table int) error {
 	if err := a.deleteRoutes(a.in.ours.policies[from], want, is.routes, table); err != nil {
 		return err
 	}
-	if is.rule {
-		return nil
+	for _, rule := range a.in.rulesOf(from, table) {
+		if slices.Contains(is.rules, rule) {
+			continue
+		}
+		err := a.tx.must("add rule",
+			func() error { return a.h.AddRule(rule) },
+			func() error { return a.h.DeleteRule(rule) })
+		if err != nil {
+			return err
+		}
 	}
-	rule := ruleOf(from, table)
-	return a.tx.must("add rule",
-		func() error { return a.h.AddRule(rule) },
-		func() error { return a.h.DeleteRule(rule) })
+	return nil
 }
 
 func (a *applier) deletePolicies() error {
@@ -88,17 +112,19 @@ func (a *applier) deletePolicies() error {
 			continue
 		}
 		is := a.is.tables[table]
-		rule, blackhole := ruleOf(from, table), blackholeOf(from, table)
-		err := a.tx.do("delete rule",
-			func() error { return a.h.DeleteRule(rule) },
-			func() error { return a.h.AddRule(rule) })
-		if err != nil {
-			return err
+		for _, rule := range is.rules {
+			err := a.tx.do("delete rule",
+				func() error { return a.h.DeleteRule(rule) },
+				func() error { return a.h.AddRule(rule) })
+			if err != nil {
+				return err
+			}
 		}
 		if err := a.deleteRoutes(is.routes, nil, is.routes, table); err != nil {
 			return err
 		}
-		err = a.tx.do("delete blackhole",
+		blackhole := blackholeOf(from, table)
+		err := a.tx.do("delete blackhole",
 			func() error { return a.h.DeleteRoute(blackhole) },
 			func() error { return a.h.AddRoute(blackhole) })
 		if err != nil {

@@ -30,13 +30,12 @@ type portKey struct {
 }
 
 // port is a client port and its legs. What follows turn is guarded
-// by it, but for the atomics.
+// by it, but for pending.
 type port struct {
 	key  portKey
 	turn chan struct{} // holds one token while the port is in use
 
 	pending atomic.Bool // a refresh is about to run
-	lost    atomic.Bool // the client's carrier was lost since the last refresh
 
 	dead    bool // removed from the Stitcher: look it up again
 	client  end
@@ -51,6 +50,7 @@ type end struct {
 	outer     int
 	outerName string
 	in        inner
+	downs     uint32 // how often the outer end had lost carrier
 	// configured is false when the routes wait for the link.
 	configured bool
 }

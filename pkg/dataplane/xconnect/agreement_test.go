@@ -69,7 +69,7 @@ func TestAgreesWithModel(t *testing.T) {
 		ifindex, f := 1+r.IntN(12), randomFrame(r)
 		got := run(t, x, ifindex, f)
 		reason, to := m.decide(ifindex, f)
-		if err := compare(got, reason, to, f); err != "" {
+		if err := compare(got, reason, to, f, uint32(ifindex)); err != "" {
 			t.Fatalf("step %d, interface %d, frame %x, legs %v: got %v: %s", step, ifindex, f, m.clients[ifindex], got, err)
 		}
 	}
@@ -86,7 +86,7 @@ func (m model) change(t *testing.T, x *XConnect, r *rand.Rand) {
 		must(t, x.Delete(ifindex))
 	case 1:
 		m.endpoints[ifindex] = 1 + r.IntN(12)
-		must(t, x.SetEndpoint(ifindex, m.endpoints[ifindex]))
+		must(t, x.SetEndpoint(ifindex, m.endpoints[ifindex], uint32(ifindex)))
 	default:
 		n := r.IntN(5)
 		if r.IntN(5) == 0 {
@@ -124,9 +124,15 @@ func randomFrame(r *rand.Rand) []byte {
 }
 
 // compare returns what is wrong with the program's verdict.
-func compare(got verdict, reason Reason, to []Leg, sent []byte) string {
+func compare(got verdict, reason Reason, to []Leg, sent []byte, mark uint32) string {
 	if got.Reason != reason {
 		return "want reason " + reason.String()
+	}
+	if reason != ToClient {
+		mark = 0
+	}
+	if got.Mark != mark {
+		return "want the mark of the endpoint port, and only of that"
 	}
 	if reason.Dropped() {
 		if got.Action != actShot || got.IfIndex != 0 || !bytes.Equal(got.Frame, sent) {

@@ -31,7 +31,7 @@ func BenchmarkProgram(b *testing.B) {
 		set  func(x *XConnect) error
 		dst  net.HardwareAddr
 	}{
-		{"endpoint", func(x *XConnect) error { return x.SetEndpoint(lo, 2) }, DefaultGateway},
+		{"endpoint", func(x *XConnect) error { return x.SetEndpoint(lo, 2, 1) }, DefaultGateway},
 		{"one-leg", func(x *XConnect) error { return x.SetClient(lo, legs(1, 0)) }, DefaultGateway},
 		{"two-legs-anycast", func(x *XConnect) error { return x.SetClient(lo, legs(2, 0)) }, DefaultGateway},
 		{"two-legs-mac", func(x *XConnect) error { return x.SetClient(lo, legs(2, 0)) }, mac(1)},

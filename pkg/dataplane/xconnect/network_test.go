@@ -55,7 +55,7 @@ func newStar(t testing.TB, endpoints int, cfg Config) *star {
 	must(t, s.x.SetClient(s.client.outer.Index, nil))
 	for i := range endpoints {
 		e := s.spoke(t, "e"+string(rune('0'+i)), 1)
-		must(t, s.x.SetEndpoint(e.outer.Index, s.client.outer.Index))
+		must(t, s.x.SetEndpoint(e.outer.Index, s.client.outer.Index, 0))
 		s.endpoints = append(s.endpoints, e)
 		h := testutil.Handle(t, e.ns)
 		for _, a := range addresses[0] {

@@ -48,7 +48,7 @@ func TestVerdicts(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x := open(t, Config{})
-			must(t, x.SetClient(client, c.legs), x.SetEndpoint(endpoint, client))
+			must(t, x.SetClient(client, c.legs), x.SetEndpoint(endpoint, client, 7))
 			sent := frame(c.dst, 1)
 			got := run(t, x, c.ifindex, sent)
 			if got.Action != c.action || got.Reason != c.reason || !contains(c.to, got.IfIndex) {
@@ -59,6 +59,9 @@ func TestVerdicts(t *testing.T) {
 			}
 			if !bytes.Equal(got.Frame, sent) {
 				t.Errorf("frame %x, want %x", got.Frame, sent)
+			}
+			if marked := got.Mark == 7; marked != (c.reason == ToClient) {
+				t.Errorf("mark %d on %v", got.Mark, got.Reason)
 			}
 			counters, err := x.Counters()
 			must(t, err)

@@ -30,6 +30,7 @@ type verdict struct {
 	Action  uint32
 	Reason  Reason
 	IfIndex int // redirected to
+	Mark    uint32
 	Frame   []byte
 }
 
@@ -60,7 +61,7 @@ func run(t testing.TB, x *XConnect, ifindex int, frame []byte) verdict {
 		t.Fatal(err)
 	}
 	return verdict{
-		Action: action, Reason: Reason(out.CB[1]), IfIndex: int(out.CB[0]), Frame: options.DataOut,
+		Action: action, Reason: Reason(out.CB[1]), IfIndex: int(out.CB[0]), Mark: out.Mark, Frame: options.DataOut,
 	}
 }
 

@@ -205,10 +205,11 @@ func (x *XConnect) SetClient(ifindex int, legs []Leg) error {
 	return x.write(port)
 }
 
-// SetEndpoint makes the outer end an endpoint port of a client port.
-func (x *XConnect) SetEndpoint(ifindex, client int) error {
+// SetEndpoint makes the outer end an endpoint port of a client port. Its frames
+// reach the workload with the mark.
+func (x *XConnect) SetEndpoint(ifindex, client int, mark uint32) error {
 	return x.write(xconnectPort{
-		Ifindex: uint32(ifindex), Client: uint32(client), Kind: xconnectPortKindPORT_ENDPOINT,
+		Ifindex: uint32(ifindex), Client: uint32(client), Kind: xconnectPortKindPORT_ENDPOINT, Mark: mark,
 	})
 }
 

@@ -18,6 +18,7 @@ type xconnectPort struct {
 	Ifindex    uint32
 	Generation uint32
 	Client     uint32
+	Mark       uint32
 	Kind       xconnectPortKind
 	LegCount   uint32
 	LocalCount uint32
