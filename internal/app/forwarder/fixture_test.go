@@ -60,14 +60,21 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.check(w.mesh.Stop()) })
+	w.startForwarder()
+	return w
+}
+
+func (w *world) startForwarder() {
+	w.t.Helper()
+	var err error
 	w.forwarder, err = forwarder.Start(context.Background(), forwarder.Config{
 		Name: "forwarder-1", ConnectTo: w.mesh.URL(), ListenOn: w.socket("forwarder"), NetNS: w.outside,
 	}, forwarder.Deps{})
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	t.Cleanup(func() { w.check(w.forwarder.Stop()) })
-	return w
+	component := w.forwarder
+	w.t.Cleanup(func() { w.check(component.Stop()) })
 }
 
 func (w *world) check(err error) {
