@@ -33,11 +33,11 @@ type Pool struct {
 
 // PoolStats counts since the start of the pool.
 type PoolStats struct {
-	Open        int // connections that are up now
-	Lines       int // echoes received
-	Broken      int // connections that broke
-	BrokenMoved int // of those, moved to another server by the tables
-	LastError   error
+	Open        int   // connections that are up now
+	Lines       int   // echoes received
+	Broken      int   // connections that broke
+	BrokenMoved int   // of those, moved to another server by the tables
+	LastUnmoved error // why the last of the others broke
 }
 
 // BrokenUnmoved are connections broken though their server stayed the same.
@@ -117,10 +117,9 @@ func (p *Pool) run(ctx context.Context, c *poolConn) {
 		p.stats.Open--
 		if ctx.Err() == nil {
 			p.stats.Broken++
-			p.stats.LastError = err
 		}
 		p.mu.Unlock()
-		c = p.reopen(ctx, c)
+		c = p.reopen(ctx, c, err)
 	}
 }
 
@@ -150,7 +149,7 @@ func (p *Pool) chat(ctx context.Context, c *poolConn) error {
 }
 
 // reopen connects again from the same source port and notes who answers.
-func (p *Pool) reopen(ctx context.Context, old *poolConn) *poolConn {
+func (p *Pool) reopen(ctx context.Context, old *poolConn, broke error) *poolConn {
 	tick := time.NewTicker(poolPause)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -159,6 +158,8 @@ func (p *Pool) reopen(ctx context.Context, old *poolConn) *poolConn {
 			p.mu.Lock()
 			if c.server != old.server {
 				p.stats.BrokenMoved++
+			} else {
+				p.stats.LastUnmoved = fmt.Errorf("%s to %s at %s: %w", old.local, old.remote, old.server, broke)
 			}
 			p.mu.Unlock()
 			return c

@@ -136,6 +136,14 @@ type Mark struct {
 	seq []int
 }
 
+// Sent returns how many requests had been sent at the mark.
+func (m Mark) Sent() (n int) {
+	for _, seq := range m.seq {
+		n += seq
+	}
+	return n
+}
+
 // Mark notes where every flow stands.
 func (s *Steady) Mark() Mark {
 	m := Mark{At: time.Now(), seq: make([]int, len(s.flows))}

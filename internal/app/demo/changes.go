@@ -81,8 +81,12 @@ func (d *demo) summary(w traffic.Window) {
 	beyond := after.BrokenUnmoved() - d.poolBefore.BrokenUnmoved()
 	d.check(w.LostUnmoved == 0, "UDP: %d packets at %.0f/s, %d of %d flows moved by the tables; lost on moved flows %d, on others %d",
 		w.Sent, w.Rate, w.MovedFlows, udpFlows, w.Lost-w.LostUnmoved, w.LostUnmoved)
-	d.check(beyond == 0 && after.Open == tcpConns, "TCP: %d of %d connections moved by the tables, %d broken beyond those",
-		broken-beyond, tcpConns, beyond)
+	reason := ""
+	if beyond > 0 {
+		reason = errorText(after.LastUnmoved)
+	}
+	d.check(beyond == 0 && after.Open == tcpConns, "TCP: %d of %d connections moved by the tables, %d broken beyond those%s",
+		broken-beyond, tcpConns, beyond, reason)
 	d.check(w.Rate >= 10000, "load held at %.0f packets/s (at least 10000)", w.Rate)
 }
 
