@@ -53,7 +53,10 @@ func (a *applier) addPolicies() error {
 	for from, want := range a.want.policies {
 		table, known := a.in.tables[from]
 		if !known {
-			var err error
+			err := a.sweep(from)
+			if err != nil {
+				return err
+			}
 			if table, err = a.tables.take(a.h); err != nil {
 				return err
 			}

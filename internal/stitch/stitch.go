@@ -141,17 +141,22 @@ func New(opts Options) (*Stitcher, error) {
 }
 
 // Close ends the work. With keep, all interfaces remain and go on forwarding;
-// without, every leg is disconnected first.
+// without, every leg is disconnected first. Only the first Close does
+// anything.
 func (s *Stitcher) Close(keep bool) error {
+	s.mu.Lock()
+	done := s.closed
+	s.closed = true // no new legs, and events are ignored
+	s.mu.Unlock()
+	if done {
+		return nil
+	}
 	var errs []error
 	if !keep {
 		for _, id := range s.ids() {
 			errs = append(errs, s.Disconnect(context.Background(), id))
 		}
 	}
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
 	s.stop()
 	s.work.Wait()
 	errs = append(errs, s.handles.close(), s.xc.Close(keep))
