@@ -222,14 +222,13 @@ static __always_inline long match_step(struct search *s)
 {
 	__u32 mask = blob32(&s->b, s->match), want = blob32(&s->b, s->match + 4);
 	__u32 how = blob32(&s->b, s->match + 8), have = 0;
-	__u32 width = how >> 16 & 7;
+	__u32 width = ((how >> 16) - 1) & 3; /* less one: 0 to 3 */
 
+	asm volatile("" : "+r"(width)); /* keep the bound that the verifier saw */
 	s->match += sizeof(struct lb_match);
-	if (width < 1 || width > 4)
-		return 1;
 	/* A match for another protocol says nothing. */
 	if ((how & 0xff) == s->proto &&
-	    (bpf_skb_load_bytes(s->skb, s->l4 + (how >> 8 & 0xff), &have, width) ||
+	    (bpf_skb_load_bytes(s->skb, s->l4 + (how >> 8 & 0xff), &have, width + 1) ||
 	     (have & mask) != want)) {
 		s->match = 0; /* on to the next candidate */
 		return 0;

@@ -213,6 +213,8 @@ __noinline int parse_extensions(struct __sk_buff *skb, struct pkt *p, __u32 at,
 	if (!p)
 		return LB_DROP_INTERNAL;
 	at &= PKT_MAX_HEADERS - 1;
+	/* Kernels before 6.7 take some layouts of this loop for an endless one. */
+#pragma clang loop unroll(full)
 	for (int i = 0; i <= PKT_MAX_EXT; i++) {
 		const __u8 *ext = data + at + walked;
 		__u32 size = 8;
