@@ -17,7 +17,7 @@ var (
 		"Targets that have joined the stream, whether or not their leg works.", []string{"stream"}, nil)
 	failedDesc = prometheus.NewDesc("weft_lb_stream_table_failed",
 		"1 while the newest Maglev table could not be put in force.", []string{"stream"}, nil)
-	dropsDesc = prometheus.NewDesc("weft_lb_packets_total",
+	reasonsDesc = prometheus.NewDesc("weft_lb_packets_total",
 		"Packets seen by the load balancer, by what became of them.", []string{"reason"}, nil)
 	packetsDesc = prometheus.NewDesc("weft_lb_target_packets_total",
 		"Packets sent to the target.", []string{"target"}, nil)
@@ -27,7 +27,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (b *Balancer) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{targetsDesc, registeredDesc, failedDesc, dropsDesc, packetsDesc, bytesDesc} {
+	for _, desc := range []*prometheus.Desc{targetsDesc, registeredDesc, failedDesc, reasonsDesc, packetsDesc, bytesDesc} {
 		out <- desc
 	}
 }
@@ -62,10 +62,10 @@ func (b *Balancer) collectPackets(out chan<- prometheus.Metric, snapshot Snapsho
 	}
 	reasons, err := b.dp.Counters()
 	if err != nil {
-		out <- prometheus.NewInvalidMetric(dropsDesc, err)
+		out <- prometheus.NewInvalidMetric(reasonsDesc, err)
 	}
 	for reason, n := range reasons {
-		counter(dropsDesc, n, reason.String())
+		counter(reasonsDesc, n, reason.String())
 	}
 	var otherPackets, otherBytes uint64
 	for i, t := range snapshot.Targets {

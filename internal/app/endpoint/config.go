@@ -53,10 +53,10 @@ type Config struct {
 
 // Deps is what an endpoint gets from the process around it.
 type Deps struct {
-	Security mesh.Security // plain when zero
-	Log      *slog.Logger  // slog.Default() when nil
-	Metrics  prometheus.Registerer
-	Balance  balancer.Config // to begin with
+	Security mesh.Security         // plain when zero
+	Log      *slog.Logger          // slog.Default() when nil
+	Metrics  prometheus.Registerer // gets the metrics, with the label endpoint; none when nil
+	Balance  balancer.Config       // to begin with
 }
 
 func (c Config) withDefaults() Config {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/networkservicemesh/api/pkg/api/registry"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/balancer"
@@ -95,10 +96,12 @@ func (c *Component) startBalancer(ctx context.Context, deps Deps) error {
 	}
 	c.onStop(func() error { c.balancer.Close(); return nil })
 	if deps.Metrics != nil {
-		if err := deps.Metrics.Register(c.balancer); err != nil {
+		// A process may run several endpoints.
+		metrics := prometheus.WrapRegistererWith(prometheus.Labels{"endpoint": c.config.Name}, deps.Metrics)
+		if err := metrics.Register(c.balancer); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}
-		c.onStop(func() error { deps.Metrics.Unregister(c.balancer); return nil })
+		c.onStop(func() error { metrics.Unregister(c.balancer); return nil })
 	}
 	return c.balancer.SetConfig(ctx, deps.Balance)
 }

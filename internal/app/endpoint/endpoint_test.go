@@ -45,6 +45,9 @@ func TestFullPath(t *testing.T) {
 			t.Errorf("%s got nothing", w.name)
 		}
 	}
+	if _, err := n.metrics.Gather(); err != nil {
+		t.Error(err)
+	}
 	for _, conn := range connections[:4] {
 		n.close(conn)
 	}

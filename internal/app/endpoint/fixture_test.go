@@ -16,6 +16,7 @@ import (
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weft-project/weft/internal/app/endpoint"
 	"github.com/weft-project/weft/internal/app/forwarder"
@@ -41,6 +42,7 @@ type node struct {
 	mesh     *mesh.Mesh
 	client   *client.Client
 	security mesh.Security
+	metrics  *prometheus.Registry
 	replicas []*endpoint.Component
 }
 
@@ -55,7 +57,7 @@ func newNode(t testing.TB) *node {
 	testutil.Require(t, "bpf", "netns")
 	quiet()
 	testutil.CheckLeaks(t)
-	n := &node{t: t, dir: t.TempDir(), router: lbtest.NewRouter(t), security: mesh.Plain(time.Minute)}
+	n := &node{t: t, dir: t.TempDir(), router: lbtest.NewRouter(t), security: mesh.Plain(time.Minute), metrics: prometheus.NewRegistry()}
 	host := testutil.NetNS(t)
 	var err error
 	n.mesh, err = mesh.Start(context.Background(), mesh.Config{Dir: n.dir, Security: n.security})
@@ -108,7 +110,7 @@ func (n *node) addReplica(change func(*endpoint.Config, *balancer.Config)) *endp
 	if change != nil {
 		change(&config, &balance)
 	}
-	c, err := endpoint.Start(context.Background(), config, endpoint.Deps{Security: n.security, Balance: balance})
+	c, err := endpoint.Start(context.Background(), config, endpoint.Deps{Security: n.security, Metrics: n.metrics, Balance: balance})
 	n.must(err)
 	n.cleanup(func() error { return c.Stop(context.Background()) })
 	n.replicas = append(n.replicas, c)

@@ -99,7 +99,7 @@ func TestRun(t *testing.T) {
 	}
 	body, err := io.ReadAll(page.Body)
 	page.Body.Close()
-	if err != nil || !strings.Contains(string(body), `weft_lb_stream_targets_registered{stream="sip"} 1`) {
+	if err != nil || !strings.Contains(string(body), `weft_lb_stream_targets_registered{endpoint="lb-1",stream="sip"} 1`) {
 		t.Errorf("metrics: %v\n%s", err, body)
 	}
 	http.DefaultClient.CloseIdleConnections()
