@@ -204,6 +204,9 @@ func (l *leg) settle(err error, succeeded bool, generation int64) {
 	}
 	l.err = err
 	if err != nil {
+		if expires := l.connection.Expires; !expires.IsZero() && now.After(expires) {
+			l.standing = false
+		}
 		if !l.closing { // closing does not wait
 			l.due = now.Add(l.m.delay(l.attempts))
 			l.setState(Retrying)
@@ -227,34 +230,38 @@ func (l *leg) stumble(now time.Time) {
 	l.attempts++
 }
 
-// lost notes that the connection needs another request.
-func (l *leg) lost(reason error) {
+// monitored notes why the connection needs another request.
+func (l *leg) monitored(reason error) {
 	l.m.mu.Lock()
 	defer l.m.mu.Unlock()
+	refresh := errors.Is(reason, ErrRefresh)
 	switch {
 	case l.closing || !l.standing:
 		return
-	case errors.Is(reason, ErrRefresh):
-		l.again = true
-		l.rouse()
-		return
-	case l.requesting:
+	case l.requesting && !refresh:
 		// The request under way settles it, and the monitor looks again
 		// afterwards. Refusing a request makes the mesh tell that the
 		// connection is down though it stands.
 		return
-	case l.err != nil:
+	case l.err != nil && !refresh:
 		return // it is tried again anyway
+	}
+	l.again = true
+	l.rouse()
+	if refresh {
+		return
 	}
 	now := time.Now()
 	if l.stumble(now); l.attempts > 1 {
 		l.due = now.Add(l.m.delay(l.attempts))
 	}
-	l.standing, l.again = false, true
-	l.rouse()
-	l.setState(Retrying)
-	l.m.Log.Warn("lost leg", "attachment", l.entry.spec.Name, "endpoint", l.endpoint, "conn", l.connection.ID, "err", reason)
-	l.m.publish(l.entry)
+	l.m.Log.Warn("leg needs another request", "attachment", l.entry.spec.Name, "endpoint", l.endpoint,
+		"conn", l.connection.ID, "err", reason)
+	if errors.Is(reason, ErrLost) {
+		l.standing = false
+		l.setState(Retrying)
+		l.m.publish(l.entry)
+	}
 }
 
 // observe looks at the interface in the workload's namespace.

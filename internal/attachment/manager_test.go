@@ -272,7 +272,7 @@ func TestLostLegIsRequestedAtOnceAndFlappingSlowsDown(t *testing.T) {
 		e := w.mesh.add("lb.trench-a", "lb-1", "web")
 		before := w.mustAttach(spec("a", "web"), time.Second)
 		time.Sleep(time.Minute)
-		w.mesh.lose(e, errors.New("down"))
+		w.mesh.lose(e, attachment.ErrLost)
 		synctest.Wait()
 		if requests, _ := w.mesh.count(e); requests != 2 {
 			t.Errorf("%d requests, want a second one at once", requests)
@@ -283,7 +283,7 @@ func TestLostLegIsRequestedAtOnceAndFlappingSlowsDown(t *testing.T) {
 			t.Error("the connection has another id")
 		}
 		for range 5 {
-			w.mesh.lose(e, errors.New("down"))
+			w.mesh.lose(e, attachment.ErrLost)
 			synctest.Wait()
 			wantCondition(t, w.get("a"), attachment.Programmed, attachment.False, attachment.ReasonNotConnected)
 			time.Sleep(20 * time.Millisecond)
@@ -315,6 +315,30 @@ func TestRefreshOnDemandAndInTime(t *testing.T) {
 		w.mesh.with(e, func(e *fakeEndpoint) { e.fail = errors.New("away") })
 		time.Sleep(30 * time.Second)
 		wantCondition(t, w.get("a"), attachment.Programmed, attachment.True, attachment.ReasonConnected)
+	})
+}
+
+// TestControlPlaneLostIsNotTrafficLost: what the mesh cannot tell about may
+// stand as before, until it would have expired.
+func TestControlPlaneLostIsNotTrafficLost(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		w.mesh.lifetime = 2 * time.Minute
+		e := w.mesh.add("lb.trench-a", "lb-1", "web")
+		w.mustAttach(spec("a", "web"), time.Second)
+		time.Sleep(20 * time.Second)
+		w.mesh.with(e, func(e *fakeEndpoint) { e.fail = errors.New("nsmgr is away") })
+		w.mesh.lose(e, errors.New("stream broke"))
+		time.Sleep(time.Minute)
+		a := w.get("a")
+		wantCondition(t, a, attachment.Programmed, attachment.True, attachment.ReasonConnected)
+		wantCondition(t, a, attachment.Ready, attachment.True, attachment.ReasonAllLegs)
+		if message := a.Condition(attachment.Ready).Message; !strings.Contains(message, "nsmgr is away") {
+			t.Errorf("message is %q", message)
+		}
+		time.Sleep(2 * time.Minute)
+		a = w.get("a")
+		wantCondition(t, a, attachment.Programmed, attachment.False, attachment.ReasonNotConnected)
+		wantCondition(t, a, attachment.Ready, attachment.False, attachment.ReasonFailed)
 	})
 }
 

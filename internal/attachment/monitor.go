@@ -28,7 +28,7 @@ func (l *leg) monitor(ctx context.Context) *monitor {
 				continue
 			}
 			if err := l.m.Mesh.Monitor(ctx, connection); ctx.Err() == nil {
-				l.lost(err)
+				l.monitored(err)
 			}
 		}
 	}()

@@ -267,7 +267,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	wait.Go(func() {
 		for i := range 40 {
-			mesh.lose(e, errors.New("down"))
+			mesh.lose(e, attachment.ErrLost)
 			if i%4 == 0 {
 				mesh.add("lb.trench-a", fmt.Sprintf("lb-%d", i), "web", "dns")
 			}

@@ -103,15 +103,17 @@ func (m *Manager) ready(e *entry) Condition {
 	up, pending := 0, 0
 	var trouble []string
 	for _, l := range legs {
+		stands := l.standing && l.generation == e.generation
 		switch {
-		case l.state == Up && l.generation == e.generation:
+		case stands:
 			up++
 		case l.tried != e.generation:
 			pending++
-		case l.err != nil:
-			trouble = append(trouble, l.err.Error())
-		default:
+		case l.err == nil:
 			trouble = append(trouble, fmt.Sprintf("endpoint %s: connection lost", l.endpoint))
+		}
+		if l.err != nil && (stands || l.tried == e.generation) {
+			trouble = append(trouble, l.err.Error())
 		}
 	}
 	refusal := e.refusal()
@@ -130,10 +132,11 @@ func (m *Manager) ready(e *entry) Condition {
 		condition.Reason, condition.Message = ReasonFailed, strings.Join(trouble, "; ")
 	case up < len(legs):
 		condition.Status, condition.Reason = True, ReasonSomeLegs
-		condition.Message = fmt.Sprintf("%d of %d legs stand: %s", up, len(legs), strings.Join(trouble, "; "))
 	default:
 		condition.Status, condition.Reason = True, ReasonAllLegs
-		condition.Message = fmt.Sprintf("%d of %d legs stand", up, len(legs))
+	}
+	if condition.Status == True {
+		condition.Message = strings.Join(append([]string{fmt.Sprintf("%d of %d legs stand", up, len(legs))}, trouble...), "; ")
 	}
 	return condition
 }

@@ -53,13 +53,18 @@ type Mesh interface {
 	// Close ends a connection; closing what is not there is no error.
 	Close(ctx context.Context, request Request) error
 	// Monitor returns why the connection needs another Request, or ctx's
-	// error.
+	// error. Any other error than ErrRefresh and ErrLost means that the mesh
+	// cannot tell about the connection any more, which may still stand.
 	Monitor(ctx context.Context, connection Connection) error
 }
 
-// ErrRefresh is Monitor's reason when the endpoint has news for a connection
-// that is in order.
-var ErrRefresh = errors.New("endpoint asks for a refresh")
+// Reasons of Monitor.
+var (
+	// ErrRefresh: the endpoint has news for a connection that is in order.
+	ErrRefresh = errors.New("endpoint asks for a refresh")
+	// ErrLost: the connection carries nothing any more.
+	ErrLost = errors.New("connection is lost")
+)
 
 // Namespaces watches network namespaces. Manager.NamespaceGone is to be called
 // when one dies.

@@ -305,6 +305,40 @@ func TestEndToEndRestart(t *testing.T) {
 	}
 }
 
+// TestEndToEndMeshRestart: traffic flows over a restart of nsmgr and registry,
+// and afterwards everything can be changed again.
+func TestEndToEndMeshRestart(t *testing.T) {
+	m := newMachine(t)
+	one := m.addReplica()
+	w := m.workload()
+	m.answer(w)
+	client := agentv1.NewAgentClient(w)
+	if _, err := client.Attach(within(t), attachRequest("a", "web")); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, one, hasTarget("web", "node-1/a"))
+	check(t, m.mesh.Stop())
+	m.exchange()
+	var err error
+	if m.mesh, err = mesh.Start(context.Background(), mesh.Config{ListenOn: []*url.URL{m.config.ConnectTo}, Security: m.security}); err != nil {
+		t.Fatal(err)
+	}
+	m.exchange()
+	updated, err := client.Update(within(t), &agentv1.UpdateRequest{Name: "a", JoinStreams: []string{"dns"}, Wait: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if legs := updated.GetAttachment().GetStatus().GetLegs(); len(legs) != 1 {
+		t.Errorf("legs are %v", legs)
+	}
+	waitFor(t, one, hasTarget("dns", "node-1/a"))
+	m.exchange()
+	if _, err := client.Detach(within(t), &agentv1.DetachRequest{Name: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	m.checkNoTrace(w)
+}
+
 // TestEndToEndDeath: the namespace of a killed workload does not live on.
 func TestEndToEndDeath(t *testing.T) {
 	m := newMachine(t)

@@ -39,8 +39,11 @@ func (m *nsm) Endpoints(ctx context.Context, service string, known []string, cha
 // Monitor implements attachment.Mesh.
 func (m *nsm) Monitor(ctx context.Context, connection attachment.Connection) error {
 	err := m.client.Monitor(ctx, connection.ID)
-	if errors.Is(err, client.ErrRefreshRequested) {
+	switch {
+	case errors.Is(err, client.ErrRefreshRequested):
 		return attachment.ErrRefresh
+	case errors.Is(err, client.ErrDown):
+		return fmt.Errorf("%w: %w", attachment.ErrLost, err)
 	}
 	return err
 }
