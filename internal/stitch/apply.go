@@ -23,7 +23,9 @@ type applier struct {
 // down, they are left for the apply that follows its carrier.
 //
 // Order: a source address appears only after its policy, and leaves before
-// it, so that no packet with it takes another network.
+// it, so that no packet with it takes another network. Addresses without a
+// policy appear first: in a namespace without any address (its lo is down) the
+// kernel takes no gateway for a neighbour.
 func (a *applier) apply() error {
 	var missing []netip.Prefix
 	for _, address := range a.want.addresses {
@@ -42,9 +44,18 @@ func (a *applier) apply() error {
 		}
 	}
 	restore(a.tx, &a.in.ours)
+	var plain, vips []netip.Prefix
+	for _, address := range missing {
+		if _, ok := a.want.policies[address]; ok {
+			vips = append(vips, address)
+		} else {
+			plain = append(plain, address)
+		}
+	}
 	for _, step := range []func() error{
+		func() error { return a.addAddresses(plain) },
 		a.addNeighbours, a.addPolicies,
-		func() error { return a.addAddresses(missing) },
+		func() error { return a.addAddresses(vips) },
 		func() error { return a.addRoutes(a.want.routes, a.is.routes, 0) },
 		// A route goes before the address that is its source, or the kernel
 		// would take it along and it could not be put back.

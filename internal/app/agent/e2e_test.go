@@ -90,13 +90,19 @@ func (m *machine) url(name string) *url.URL {
 	return &url.URL{Scheme: "unix", Path: filepath.Join(filepath.Dir(m.mesh.URL().Path), name+".sock")}
 }
 
-// addReplica starts the next load balancer. It knows a second stream, too.
+// addReplica starts the next load balancer of trench-a.
 func (m *machine) addReplica() *endpoint.Component {
+	m.t.Helper()
+	return m.addReplicaOf("trench-a")
+}
+
+// addReplicaOf starts the next load balancer, which knows two streams.
+func (m *machine) addReplicaOf(trench string) *endpoint.Component {
 	m.t.Helper()
 	i := len(m.replicas) + 1
 	config := endpoint.Config{
 		Name: fmt.Sprintf("lb-%d", i), ConnectTo: m.mesh.URL(), ListenOn: m.url(fmt.Sprintf("lb-%d", i)),
-		Trench: "trench-a", Conduit: "lb",
+		Trench: trench, Conduit: "lb",
 		NetNS: m.router.AddReplica(), ExternalInterface: lbtest.External,
 		CIDRPrefixes: []netip.Prefix{
 			netip.MustParsePrefix(fmt.Sprintf("172.16.%d.0/24", i)), netip.MustParsePrefix(fmt.Sprintf("fd16:%d::/64", i)),
@@ -335,6 +341,36 @@ func TestEndToEndMeshRestart(t *testing.T) {
 	m.exchange()
 	if _, err := client.Detach(within(t), &agentv1.DetachRequest{Name: "a"}); err != nil {
 		t.Fatal(err)
+	}
+	m.checkNoTrace(w)
+}
+
+// TestEndToEndTwoTrenches: one workload in two networks with the same VIP.
+func TestEndToEndTwoTrenches(t *testing.T) {
+	m := newMachine(t)
+	one, two := m.addReplica(), m.addReplicaOf("trench-b")
+	w := m.workload()
+	m.answer(w)
+	client := agentv1.NewAgentClient(w)
+	first := attachRequest("a", "web")
+	second := attachRequest("b", "web")
+	second.Spec.NetworkService, second.Spec.Interface = "lb.trench-b", "nsm-2"
+	for _, request := range []*agentv1.AttachRequest{first, second} {
+		response, err := client.Attach(within(t), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if vips := response.GetAttachment().GetStatus().GetInterface().GetVips(); !slices.Contains(vips, "20.0.0.1/32") {
+			t.Errorf("VIPs of %s are %v", request.GetSpec().GetName(), vips)
+		}
+	}
+	waitFor(t, one, hasTarget("web", "node-1/a"))
+	waitFor(t, two, hasTarget("web", "node-1/b"))
+	m.exchange()
+	for _, name := range []string{"a", "b"} {
+		if _, err := client.Detach(within(t), &agentv1.DetachRequest{Name: name}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	m.checkNoTrace(w)
 }

@@ -35,7 +35,6 @@ import (
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/log"
 	"github.com/weft-project/weft/internal/netns"
-	"github.com/weft-project/weft/internal/nl"
 	agentv1 "github.com/weft-project/weft/pkg/api/agent/v1"
 	"github.com/weft-project/weft/pkg/networkservice/extracontext"
 )
@@ -59,10 +58,6 @@ func relay(agentSocket, listenOn string) {
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
-	}
-	if handle, err := nl.Open(""); err == nil {
-		_ = handle.SetUp(1)
-		_ = handle.Close()
 	}
 	fmt.Println("ready")
 	go func() {
