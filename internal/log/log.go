@@ -51,7 +51,7 @@ var (
 func Setup(w io.Writer, l slog.Level) *slog.Logger {
 	mu.Lock()
 	defer mu.Unlock()
-	logger := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: &level, ReplaceAttr: nameTrace}))
+	logger := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: &level, ReplaceAttr: tidy}))
 	slog.SetDefault(logger)
 	setLevel(l)
 	adoptSDK()
@@ -73,10 +73,16 @@ func setLevel(l slog.Level) {
 	setSDKLevel(l)
 }
 
-// nameTrace prints TRACE where slog would print DEBUG-4.
-func nameTrace(_ []string, a slog.Attr) slog.Attr {
-	if l, ok := a.Value.Any().(slog.Level); ok && a.Key == slog.LevelKey && l == LevelTrace {
-		a.Value = slog.StringValue("TRACE")
+// tidy prints TRACE where slog would print DEBUG-4, and errors without the stack
+// traces that those of the SDK carry.
+func tidy(_ []string, a slog.Attr) slog.Attr {
+	switch value := a.Value.Any().(type) {
+	case slog.Level:
+		if a.Key == slog.LevelKey && value == LevelTrace {
+			a.Value = slog.StringValue("TRACE")
+		}
+	case error:
+		a.Value = slog.StringValue(value.Error())
 	}
 	return a
 }

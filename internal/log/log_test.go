@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"runtime"
 	"strings"
@@ -88,6 +90,20 @@ func TestFieldsDoNotLeakBetweenLoggers(t *testing.T) {
 		t.Errorf("fields:\n%s", got)
 	}
 }
+
+func TestErrorsWithoutStack(t *testing.T) {
+	var out bytes.Buffer
+	log.Setup(&out, log.LevelInfo).Info("x", log.Err(withStack{}), "other", withStack{})
+	if got := out.String(); !strings.HasSuffix(got, " err=reason other=reason\n") {
+		t.Errorf("printed %s", got)
+	}
+}
+
+// withStack prints more than its text, as pkg/errors' errors do.
+type withStack struct{}
+
+func (withStack) Error() string              { return "reason" }
+func (withStack) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "reason\nmain.go:1") }
 
 func TestParseLevel(t *testing.T) {
 	for name, want := range map[string]slog.Level{

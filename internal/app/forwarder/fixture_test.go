@@ -44,31 +44,39 @@ func TestMain(m *testing.M) {
 
 // world is a node: nsmgr and registry, forwarder, all real, in one process.
 type world struct {
-	t         testing.TB
-	dir       string
-	mesh      *mesh.Mesh
-	outside   string // namespace of the outer ends
-	forwarder *forwarder.Component
+	t          testing.TB
+	dir        string
+	manager    *url.URL // nsmgr
+	mesh       *mesh.Mesh
+	passSocket bool   // as upstream does
+	outside    string // namespace of the outer ends
+	forwarder  *forwarder.Component
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	testutil.Require(t, "bpf", "netns")
 	w := &world{t: t, dir: t.TempDir(), outside: testutil.NetNS(t)}
-	var err error
-	if w.mesh, err = mesh.Start(context.Background(), mesh.Config{Dir: w.dir}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.check(w.mesh.Stop()) })
+	w.startMesh()
+	t.Cleanup(func() { w.check(w.mesh.Stop()) }) // a restarted one, too, is the last to end
 	w.startForwarder()
 	return w
+}
+
+func (w *world) startMesh() {
+	w.t.Helper()
+	m, err := mesh.Start(context.Background(), mesh.Config{Dir: w.dir})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.manager, w.mesh = m.URL(), m
 }
 
 func (w *world) startForwarder() {
 	w.t.Helper()
 	var err error
 	w.forwarder, err = forwarder.Start(context.Background(), forwarder.Config{
-		Name: "forwarder-1", ConnectTo: w.mesh.URL(), ListenOn: w.socket("forwarder"), NetNS: w.outside,
+		Name: "forwarder-1", ConnectTo: w.manager, ListenOn: w.socket("forwarder"), NetNS: w.outside, PassSocket: w.passSocket,
 	}, forwarder.Deps{})
 	if err != nil {
 		w.t.Fatal(err)
@@ -76,6 +84,8 @@ func (w *world) startForwarder() {
 	component := w.forwarder
 	w.t.Cleanup(func() { w.check(component.Stop()) })
 }
+
+func urls(u ...*url.URL) []*url.URL { return u }
 
 func (w *world) check(err error) {
 	w.t.Helper()
@@ -108,7 +118,7 @@ func (w *world) endpoint(name, prefix string, extra ...networkservice.NetworkSer
 	}, extra...)
 	security := mesh.Plain(time.Minute)
 	nse := endpoint.NewServer(ctx, security.TokenGenerator, endpoint.WithName(name), endpoint.WithAdditionalFunctionality(elements...))
-	server, err = mesh.Serve(security, []*url.URL{w.socket(name)}, nse.Register)
+	server, err = mesh.Serve(security, urls(w.socket(name)), nse.Register)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -123,22 +133,24 @@ func (w *world) register(name string) {
 	w.t.Cleanup(cancel)
 	ctx, done := context.WithTimeout(clients, 10*time.Second)
 	defer done()
-	services := mesh.NewNSClient(clients, w.mesh.URL(), mesh.Security{})
+	services := mesh.NewNSClient(clients, w.manager, mesh.Security{})
 	if _, err := services.Register(ctx, &registry.NetworkService{Name: service}); err != nil {
 		w.t.Fatal(err)
 	}
-	endpoints := mesh.NewNSEClient(clients, w.mesh.URL(), mesh.Security{})
-	nse, err := endpoints.Register(ctx, &registry.NetworkServiceEndpoint{
+	var options []mesh.RegistryOption
+	if w.passSocket {
+		options = append(options, mesh.PassSocket())
+	}
+	registration, err := mesh.Register(ctx, w.manager, mesh.Security{}, &registry.NetworkServiceEndpoint{
 		Name: name, NetworkServiceNames: []string{service}, Url: w.socket(name).String(),
-	})
+	}, options...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
-		ctx, done := context.WithTimeout(clients, 10*time.Second)
+		ctx, done := context.WithTimeout(context.Background(), 10*time.Second)
 		defer done()
-		_, err := endpoints.Unregister(ctx, nse)
-		w.check(err)
+		w.check(registration.Unregister(ctx))
 	})
 }
 
@@ -161,7 +173,7 @@ func (w *world) client(name string, elements ...networkservice.NetworkServiceCli
 	security := mesh.Plain(time.Minute)
 	return client.NewClient(ctx,
 		client.WithName(name),
-		client.WithClientURL(w.mesh.URL()),
+		client.WithClientURL(w.manager),
 		client.WithDialOptions(security.DialOptions...),
 		client.WithDialTimeout(5*time.Second),
 		client.WithAdditionalFunctionality(elements...),

@@ -103,36 +103,33 @@ func (c *Component) start(ctx context.Context, deps Deps) error {
 
 // register makes the forwarder known, and keeps it so until it stops.
 func (c *Component) register(ctx context.Context, security mesh.Security) error {
-	clients, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	c.onStop(func() error { cancel(); return nil })
 	var options []mesh.RegistryOption
 	if c.config.PassSocket {
 		options = append(options, mesh.PassSocket())
 	}
-	endpoints := mesh.NewNSEClient(clients, c.config.ConnectTo, security, options...)
-	ctx, done := context.WithTimeout(ctx, registerTimeout)
-	defer done()
-	registered, err := endpoints.Register(ctx, &registry.NetworkServiceEndpoint{
+	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
+	defer cancel()
+	registration, err := mesh.Register(ctx, c.config.ConnectTo, security, &registry.NetworkServiceEndpoint{
 		Name:                c.config.Name,
 		NetworkServiceNames: []string{c.config.Service},
 		NetworkServiceLabels: map[string]*registry.NetworkServiceLabels{
 			c.config.Service: {Labels: c.config.Labels},
 		},
 		Url: c.URL().String(),
-	})
+	}, options...)
 	if err != nil {
-		return fmt.Errorf("register at %s: %w", c.config.ConnectTo, err)
+		return err
 	}
 	c.onStop(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), unregisterTimeout)
 		defer cancel()
-		if _, err := endpoints.Unregister(ctx, registered); err != nil {
+		if err := registration.Unregister(ctx); err != nil {
 			// It expires there.
 			c.logger.Warn("cannot unregister", log.Err(err))
 		}
 		return nil
 	})
-	c.logger.Info("forwarder serves", "url", c.URL(), "registered", registered.GetName())
+	c.logger.Info("forwarder serves", "url", c.URL(), "registered", registration.NSE().GetName())
 	return nil
 }
 

@@ -245,6 +245,34 @@ func TestRestartedForwarderServesAgain(t *testing.T) {
 	}
 }
 
+// The registry has only memory: forwarder and endpoint must register again by
+// themselves. Meanwhile packets flow.
+func TestRestartedNsmgrLearnsOfTheForwarder(t *testing.T) {
+	testutil.CheckLeaks(t)
+	w := newWorld(t)
+	endpointNS, _ := w.endpoint("nse-1", "10.9.0.0/24")
+	workload := testutil.NetNS(t)
+	conn := request(t, w.client("nsc"), ask("a", workload, "nsm-1"))
+	_, dst := addresses(t, conn)
+	echo := testutil.Echo(t, endpointNS, dst+":0")
+	if err := w.mesh.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	testutil.MustExchange(t, workload, "tcp", "", echo)
+	w.startMesh()
+	c := w.client("nsc-2")
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	testutil.Eventually(t, 30*time.Second, "a request succeeds after the restart", func() bool {
+		conn, err := c.Request(ctx, ask("b", workload, "nsm-2"))
+		if err == nil {
+			_, err = c.Close(ctx, conn)
+		}
+		return err == nil
+	})
+	testutil.MustExchange(t, workload, "tcp", "", echo)
+}
+
 // The SDK's clients learn by monitor events that a hop behind the next is gone.
 func TestDeathOfTheEndpointReachesTheClient(t *testing.T) {
 	testutil.CheckLeaks(t)
@@ -254,7 +282,7 @@ func TestDeathOfTheEndpointReachesTheClient(t *testing.T) {
 	c := w.client("nsc")
 	conn := request(t, c, ask("a", workload, "nsm-1"))
 
-	cc, err := mesh.Dial(w.mesh.URL(), mesh.Security{})
+	cc, err := mesh.Dial(w.manager, mesh.Security{})
 	if err != nil {
 		t.Fatal(err)
 	}

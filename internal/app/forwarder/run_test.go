@@ -95,7 +95,7 @@ func TestFailedStartReleasesEverything(t *testing.T) {
 	_, err := forwarder.Start(ctx, forwarder.Config{
 		Name: "f", ConnectTo: &url.URL{Scheme: "unix", Path: dir + "/nobody.sock"}, ListenOn: &url.URL{Scheme: "unix", Path: dir + "/f.sock"}, NetNS: outside,
 	}, forwarder.Deps{})
-	if err == nil || !strings.Contains(err.Error(), "register at unix://"+dir+"/nobody.sock") {
+	if err == nil || !strings.Contains(err.Error(), "register f at unix://"+dir+"/nobody.sock") {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(dir + "/f.sock"); !os.IsNotExist(err) {

@@ -51,8 +51,7 @@ func NewNSClient(ctx context.Context, connectTo *url.URL, security Security) reg
 // Dial returns a gRPC connection to the nsmgr (or registry) at connectTo. It
 // connects when it is used, and anew when it is lost.
 func Dial(connectTo *url.URL, security Security) (*grpc.ClientConn, error) {
-	options := append([]grpc.DialOption{grpc.WithConnectParams(dial.Reconnect)}, security.withDefaults().DialOptions...)
-	conn, err := grpc.NewClient(grpcutils.URLToTarget(connectTo), options...)
+	conn, err := grpc.NewClient(grpcutils.URLToTarget(connectTo), dialOptions(security)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", connectTo, err)
 	}
@@ -62,7 +61,11 @@ func Dial(connectTo *url.URL, security Security) (*grpc.ClientConn, error) {
 func registryOptions(connectTo *url.URL, security Security) []registryclient.Option {
 	return []registryclient.Option{
 		registryclient.WithClientURL(connectTo),
-		registryclient.WithDialOptions(security.withDefaults().DialOptions...),
+		registryclient.WithDialOptions(dialOptions(security)...),
 		registryclient.WithDialTimeout(DefaultDialTimeout),
 	}
+}
+
+func dialOptions(security Security) []grpc.DialOption {
+	return append([]grpc.DialOption{grpc.WithConnectParams(dial.Reconnect)}, security.withDefaults().DialOptions...)
 }
