@@ -49,7 +49,7 @@ func StartPool(dial Dialer, to []netip.AddrPort, n int) (*Pool, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Pool{dial: dial, cancel: cancel, conns: map[net.Conn]time.Time{}}
 	for i := range n {
-		c, err := p.open(ctx, netip.AddrPort{}, to[i%len(to)])
+		c, err := p.first(ctx, to[i%len(to)])
 		if err != nil {
 			p.Stop()
 			return nil, fmt.Errorf("open connection %d to %s: %w", i, to[i%len(to)], err)
@@ -57,6 +57,19 @@ func StartPool(dial Dialer, to []netip.AddrPort, n int) (*Pool, error) {
 		p.wg.Go(func() { p.run(ctx, c) })
 	}
 	return p, nil
+}
+
+// first opens a connection bound to its source address from the start, as it
+// will be when it is opened again: a host with several routes chooses one for
+// an unbound socket before it knows the whole flow.
+func (p *Pool) first(ctx context.Context, remote netip.AddrPort) (*poolConn, error) {
+	probe, err := p.dial(ctx, "udp", netip.AddrPort{}, remote)
+	if err != nil {
+		return nil, err
+	}
+	local := localAddr(probe).Addr()
+	_ = probe.Close()
+	return p.open(ctx, netip.AddrPortFrom(local, 0), remote)
 }
 
 type poolConn struct {

@@ -122,6 +122,7 @@ func TestWindowTellsMovedFromBroken(t *testing.T) {
 		{"moved exactly at the mark", flow("a", "b", "b"), 1, 1, 0, 0},
 		{"loses and stays", flow("a", "", "a"), 1, 0, 1, 1},
 		{"never answered", flow("a", "", ""), 1, 0, 2, 2},
+		{"moves and returns", flow("a", "b", "a"), 1, 1, 0, 0},
 		{"lost before the window does not count", flow("", "a", "a"), 1, 0, 0, 0},
 	} {
 		w := Window{First: map[string]time.Time{}, ByServer: map[string]int{}}
@@ -129,6 +130,9 @@ func TestWindowTellsMovedFromBroken(t *testing.T) {
 		if w.MovedFlows != tt.moved || w.Lost != tt.lost || w.LostUnmoved != tt.lostUnmoved {
 			t.Errorf("%s: moved %d lost %d unmoved %d, want %d %d %d", tt.name,
 				w.MovedFlows, w.Lost, w.LostUnmoved, tt.moved, tt.lost, tt.lostUnmoved)
+		}
+		if twice := w.MovedTwice == 1; twice != (tt.name == "moves and returns") {
+			t.Errorf("%s: %d moved twice", tt.name, w.MovedTwice)
 		}
 	}
 }

@@ -16,6 +16,7 @@ const answerGrace = 500 * time.Millisecond
 type Window struct {
 	Sent, Lost  int
 	MovedFlows  int                  // flows whose server changed in the window
+	MovedTwice  int                  // of those, flows whose server changed more than once
 	LostUnmoved int                  // lost requests of the other flows: must be 0
 	First       map[string]time.Time // server -> first answer heard from it
 	ByServer    map[string]int       // answers
@@ -43,7 +44,7 @@ func (w *Window) add(sent []request, from, to int) {
 	for i := from - 1; i >= 0 && before == ""; i-- {
 		before = sent[i].server
 	}
-	lost, moved := 0, false
+	lost, moves := 0, 0
 	for _, r := range sent[from:to] {
 		w.Sent++
 		if r.server == "" {
@@ -53,7 +54,9 @@ func (w *Window) add(sent []request, from, to int) {
 			}
 			continue
 		}
-		moved = moved || (before != "" && r.server != before)
+		if before != "" && r.server != before {
+			moves++
+		}
 		before = r.server
 		w.ByServer[r.server]++
 		if t, ok := w.First[r.server]; !ok || r.heard.Before(t) {
@@ -61,10 +64,14 @@ func (w *Window) add(sent []request, from, to int) {
 		}
 	}
 	w.Lost += lost
-	if moved {
-		w.MovedFlows++
-	} else {
+	switch {
+	case moves == 0:
 		w.LostUnmoved += lost
+	case moves > 1:
+		w.MovedTwice++
+		fallthrough
+	default:
+		w.MovedFlows++
 	}
 }
 

@@ -79,6 +79,7 @@ func (d *demo) summary(w traffic.Window) {
 	after := d.pool.Settle(tcpConns)
 	broken := after.Broken - d.poolBefore.Broken
 	beyond := after.BrokenUnmoved() - d.poolBefore.BrokenUnmoved()
+	d.check(w.MovedTwice == 0, "UDP: %d flows moved more than once", w.MovedTwice)
 	d.check(w.LostUnmoved == 0, "UDP: %d packets at %.0f/s, %d of %d flows moved by the tables; lost on moved flows %d, on others %d",
 		w.Sent, w.Rate, w.MovedFlows, udpFlows, w.Lost-w.LostUnmoved, w.LostUnmoved)
 	reason := ""
