@@ -261,6 +261,78 @@ func TestDeadWorkloadIsDetached(t *testing.T) {
 	f.checkNoState()
 }
 
+// TestNSMgrs is the life of an attachment with an nsmgr that gets namespaces as
+// descriptors: ours and upstream's.
+func TestNSMgrs(t *testing.T) {
+	testutil.Require(t, "netns")
+	for name, start := range map[string]func(context.Context, testing.TB) controlPlane{"ours": startOwn, "upstream": startUpstream} {
+		t.Run(name, func(t *testing.T) {
+			testutil.CheckLeaks(t)
+			f := newFixtureOn(t, start)
+			f.endpoint("lb-1", "lb.trench-a")
+			check(t, f.Stop())
+			f.config.SendFD = true
+			f.start()
+			live(t, f)
+		})
+	}
+}
+
+// live attaches, updates, detaches, restarts and kills.
+func live(t *testing.T, f *fixture) {
+	w := f.workload()
+	client := agentv1.NewAgentClient(w)
+	if _, err := client.Attach(within(t), attachRequest("a", "web")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := client.Update(within(t), &agentv1.UpdateRequest{Name: "a", JoinStreams: []string{"nope"}, Wait: true})
+	if status.Code(err) != codes.NotFound || !strings.Contains(err.Error(), `unknown stream "nope"`) {
+		t.Errorf("joining an unknown stream: %v", err)
+	}
+	if _, err := client.Update(within(t), &agentv1.UpdateRequest{Name: "a", JoinStreams: []string{"dns"}, Wait: true}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"lb-1 node-1/a [dns web]"}, f.forwarder.legs()); diff != "" {
+		t.Error(diff)
+	}
+	for _, leg := range f.forwarder.all() {
+		if leg.namespace != w.id {
+			t.Errorf("the forwarder got namespace %+v, want the caller's %+v", leg.namespace, w.id)
+		}
+	}
+	if _, err := client.Detach(within(t), &agentv1.DetachRequest{Name: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if legs := f.forwarder.legs(); len(legs) != 0 {
+		t.Errorf("%v remain", legs)
+	}
+
+	if _, err := client.Attach(within(t), attachRequest("a", "web")); err != nil {
+		t.Fatal(err)
+	}
+	check(t, f.Stop())
+	f.start()
+	admin := agentv1.NewAgentClient(f.dial(f.AdminSocket()))
+	watchUntil(t, admin, "a", func(a *agentv1.Attachment) bool { return condition(a, "Ready") == "TRUE AllLegs" })
+	if diff := cmp.Diff([]string{"lb-1 node-1/a [web]"}, f.forwarder.legs()); diff != "" {
+		t.Error(diff)
+	}
+	w.kill()
+	for {
+		list, err := admin.List(within(t), &agentv1.ListRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list.GetAttachments()) == 0 {
+			break
+		}
+	}
+	if legs := f.forwarder.legs(); len(legs) != 0 {
+		t.Errorf("%v remain", legs)
+	}
+	f.checkNoState()
+}
+
 func TestAgentRestart(t *testing.T) {
 	testutil.Require(t, "netns")
 	testutil.CheckLeaks(t)

@@ -34,9 +34,11 @@ type Config struct {
 	// of end with the machine's run, so a file system in memory suits it.
 	// Default /run/weft/agent.
 	StateDir string
-	// SendFD passes namespaces to the nsmgr as descriptors. For an nsmgr that
-	// does not share our /proc and StateDir; it keeps the descriptors as long
-	// as the connections, and with them dead namespaces.
+	// SendFD passes namespaces to the nsmgr as descriptors. For upstream's
+	// nsmgr, which cannot close connections of namespaces that it got by path,
+	// and for any that does not share our /proc and StateDir. Upstream's keeps
+	// the descriptors as long as the connections, and with them a dead
+	// namespace until the agent has closed its connections.
 	SendFD bool
 	// RequestTimeout bounds one request to the mesh. Default 10 s.
 	RequestTimeout time.Duration

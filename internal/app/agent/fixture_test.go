@@ -23,8 +23,12 @@ import (
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
 	"github.com/networkservicemesh/api/pkg/api/registry"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/endpoint"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/nsmgr"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/authorize"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/recvfd"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
+	registryauthorize "github.com/networkservicemesh/sdk/pkg/registry/common/authorize"
+	authmonitor "github.com/networkservicemesh/sdk/pkg/tools/monitorconnection/authorize"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -88,21 +92,62 @@ func relay(agentSocket, listenOn string) {
 type fixture struct {
 	*agent.Component
 	t         testing.TB
-	mesh      *mesh.Mesh
+	mesh      controlPlane
 	forwarder *fakeForwarder
 	registry  registry.NetworkServiceEndpointRegistryClient
 	config    agent.Config
 }
 
+// controlPlane is an nsmgr with a registry.
+type controlPlane interface {
+	URL() *url.URL
+	Stop() error
+}
+
+// upstream is the SDK's own nsmgr.
+type upstream struct{ *mesh.Server }
+
+func (u upstream) URL() *url.URL { return u.URLs()[0] }
+
+func startUpstream(ctx context.Context, t testing.TB) controlPlane {
+	t.Helper()
+	security := mesh.Plain(time.Minute)
+	listenOn := &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "nsmgr.sock")}
+	manager := nsmgr.NewServer(ctx, security.TokenGenerator, nsmgr.WithName("nsmgr"),
+		nsmgr.WithDialOptions(security.DialOptions...), nsmgr.WithDialTimeout(5*time.Second),
+		// The default policies want the signatures of an identity provider.
+		nsmgr.WithAuthorizeServer(authorize.NewServer(authorize.Any())),
+		nsmgr.WithAuthorizeMonitorConnectionServer(authmonitor.NewMonitorConnectionServer(authmonitor.Any())),
+		nsmgr.WithAuthorizeNSRegistryServer(registryauthorize.NewNetworkServiceRegistryServer(registryauthorize.Any())),
+		nsmgr.WithAuthorizeNSERegistryServer(registryauthorize.NewNetworkServiceEndpointRegistryServer(registryauthorize.Any())),
+	)
+	server, err := mesh.Serve(security, []*url.URL{listenOn}, manager.Register)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return upstream{server}
+}
+
+func startOwn(ctx context.Context, t testing.TB) controlPlane {
+	t.Helper()
+	own, err := mesh.Start(ctx, mesh.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return own
+}
+
 func newFixture(t testing.TB) *fixture {
+	t.Helper()
+	return newFixtureOn(t, startOwn)
+}
+
+func newFixtureOn(t testing.TB, start func(context.Context, testing.TB) controlPlane) *fixture {
 	t.Helper()
 	f := &fixture{t: t, forwarder: &fakeForwarder{streams: []string{"web", "dns"}, connections: make(map[string]fakeLeg)}}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	var err error
-	if f.mesh, err = mesh.Start(ctx, mesh.Config{Dir: t.TempDir()}); err != nil {
-		t.Fatal(err)
-	}
+	f.mesh = start(ctx, t)
 	t.Cleanup(func() { check(t, f.mesh.Stop()) })
 	security := mesh.Plain(time.Minute)
 	chain := endpoint.NewServer(ctx, security.TokenGenerator, endpoint.WithName("forwarder-1"),
@@ -177,7 +222,7 @@ func (f *fixture) register(name, service, url string) {
 // endpoint adds an endpoint that the forwarder plays.
 func (f *fixture) endpoint(name, service string) {
 	f.t.Helper()
-	f.register(name, service, "unix:///"+name)
+	f.register(name, service, "tcp://127.0.0.1:1") // nobody connects to it
 }
 
 func (f *fixture) unregister(name string) {

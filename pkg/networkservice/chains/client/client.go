@@ -9,7 +9,6 @@ import (
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/registry"
-	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/sendfd"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/null"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/updatepath"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/chain"
@@ -17,6 +16,8 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+
+	"github.com/weft-project/weft/pkg/networkservice/fd"
 )
 
 // Options of a Client. Name, ConnectTo and DialOptions are needed.
@@ -76,7 +77,7 @@ func New(options Options) (*Client, error) {
 	}
 	sendFDs := null.NewClient()
 	if options.SendFD {
-		sendFDs = sendfd.NewClient()
+		sendFDs = fd.NewClient()
 	}
 	return &Client{
 		NetworkServiceClient: chain.NewNetworkServiceClient(
