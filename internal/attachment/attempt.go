@@ -12,6 +12,7 @@ import (
 type attempt struct {
 	leg        *leg
 	spec       Spec
+	whole      bool // the specification as a whole or not at all
 	connection Connection
 	joined     []string
 	refusals   map[string]error
@@ -21,11 +22,12 @@ type attempt struct {
 
 // do requests everything at once. When the endpoint refuses that, it finds out
 // which streams are the reason, so that one wrong stream does not keep the
-// workload out of the right ones. The error is the first refusal, or why the
+// workload out of the right ones; unless somebody waits for the whole, whom a
+// refusal must not leave with a part of it. The error is the first refusal, or why the
 // endpoint could not be asked.
 func (a *attempt) do(ctx context.Context) error {
 	err := a.try(ctx, a.spec.Streams)
-	if err == nil || !refused(err) || len(a.spec.Streams) == 0 {
+	if err == nil || !refused(err) || len(a.spec.Streams) == 0 || a.whole {
 		return err
 	}
 	kept := intersect(a.joined, a.spec.Streams)

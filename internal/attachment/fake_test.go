@@ -165,6 +165,11 @@ func (f *fakeMesh) Request(ctx context.Context, request attachment.Request) (att
 		Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")},
 		VIPs:      []netip.Prefix{netip.MustParsePrefix("20.0.0.1/32")},
 	}
+	for _, wanted := range request.Addresses {
+		if netip.MustParsePrefix("10.0.0.0/8").Contains(wanted.Addr()) {
+			connection.Addresses = append(connection.Addresses, netip.PrefixFrom(wanted.Addr(), 32))
+		}
+	}
 	if f.lifetime > 0 {
 		connection.Expires = time.Now().Add(f.lifetime)
 	}

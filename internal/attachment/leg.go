@@ -160,7 +160,7 @@ func (l *leg) tryRequest(ctx context.Context) {
 		l.setState(Updating)
 		l.m.publish(l.entry)
 	}
-	attempt := attempt{leg: l, spec: spec, connection: l.connection, joined: l.joined, made: l.connection.State != nil}
+	attempt := attempt{leg: l, spec: spec, whole: l.entry.whole == generation, connection: l.connection, joined: l.joined, made: l.connection.State != nil}
 	l.m.mu.Unlock()
 
 	err := attempt.do(ctx)

@@ -74,7 +74,10 @@ type entry struct {
 	created    time.Time
 	target     string
 	// removed tells why the attachment is going.
-	removed   string
+	removed string
+	// whole is the generation that is wanted as a whole or not at all, because
+	// somebody waits for it; 0 is none.
+	whole     int64
 	gone      bool // its namespace is
 	finishing bool // no leg is left, the record is being deleted
 	using     bool // the service
@@ -188,6 +191,9 @@ func (m *Manager) Attach(ctx context.Context, spec Spec, wait time.Duration) (At
 		return Attachment{}, err
 	}
 	m.mu.Lock()
+	if wait > 0 {
+		e.whole = e.generation
+	}
 	if e.removed == "" {
 		m.useService(e)
 	}

@@ -62,6 +62,23 @@ func (e *entry) refusal() error {
 			return l.err
 		}
 	}
+	return e.unassigned()
+}
+
+// unassigned reports a wanted address that no endpoint has in its prefixes. It
+// takes all of them to know: each has prefixes of its own.
+func (e *entry) unassigned() error {
+	legs := e.sortedLegs()
+	if len(legs) == 0 || slices.ContainsFunc(legs, func(l *leg) bool { return l.tried != e.generation || !l.standing }) {
+		return nil
+	}
+	for _, wanted := range e.spec.Addresses {
+		if !slices.ContainsFunc(legs, func(l *leg) bool {
+			return slices.ContainsFunc(l.connection.Addresses, func(p netip.Prefix) bool { return p.Addr() == wanted.Addr() })
+		}) {
+			return errorf(Invalid, "addresses", "%s is not an address that an endpoint of %q can give", wanted, e.spec.NetworkService)
+		}
+	}
 	return nil
 }
 
@@ -248,6 +265,13 @@ func (e *entry) stream(name string, wasJoined bool) Stream {
 func (m *Manager) await(ctx context.Context, e *entry, generation int64, wait time.Duration) (Attachment, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if e.whole == generation {
+			e.whole = 0
+		}
+	}()
 	for {
 		m.mu.Lock()
 		now, changed, refusal := m.attachment(e), e.changed, e.refusal()

@@ -37,7 +37,7 @@ func (c Change) apply(spec Spec) Spec {
 // Update changes an attachment in place. With a wait it returns when the
 // change stands, or takes it back.
 func (m *Manager) Update(ctx context.Context, name string, scope Scope, change Change, wait time.Duration) (Attachment, error) {
-	e, before, err := m.change(name, scope, change)
+	e, before, err := m.change(name, scope, change, wait > 0)
 	if err != nil {
 		return Attachment{}, err
 	}
@@ -52,7 +52,7 @@ func (m *Manager) Update(ctx context.Context, name string, scope Scope, change C
 	if err == nil {
 		return ready, nil
 	}
-	_, _, undoErr := m.revise(e, func(now Spec) (Spec, error) {
+	_, _, undoErr := m.revise(e, false, func(now Spec) (Spec, error) {
 		if e.generation != generation {
 			return now, nil // somebody else has changed it since
 		}
@@ -61,20 +61,21 @@ func (m *Manager) Update(ctx context.Context, name string, scope Scope, change C
 	return Attachment{}, errors.Join(err, undoErr)
 }
 
-func (m *Manager) change(name string, scope Scope, change Change) (*entry, Spec, error) {
+func (m *Manager) change(name string, scope Scope, change Change, whole bool) (*entry, Spec, error) {
 	e, err := m.find(name, scope)
 	if err != nil {
 		return nil, Spec{}, err
 	}
-	return m.revise(e, func(now Spec) (Spec, error) {
+	return m.revise(e, whole, func(now Spec) (Spec, error) {
 		next := change.apply(now)
 		return next, errors.Join(next.normalise(), next.Validate())
 	})
 }
 
 // revise replaces the specification with what edit, called with the lock held,
-// makes of it. It returns the specification before.
-func (m *Manager) revise(e *entry, edit func(Spec) (Spec, error)) (*entry, Spec, error) {
+// makes of it; as a whole or not at all, if somebody waits for it. It returns
+// the specification before.
+func (m *Manager) revise(e *entry, whole bool, edit func(Spec) (Spec, error)) (*entry, Spec, error) {
 	m.mu.Lock()
 	before, generation := e.spec, e.generation
 	if e.removed != "" {
@@ -99,6 +100,9 @@ func (m *Manager) revise(e *entry, edit func(Spec) (Spec, error)) (*entry, Spec,
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if whole && e.generation == generation+1 {
+		e.whole = e.generation
+	}
 	m.reconcile(e)
 	return e, before, nil
 }

@@ -56,6 +56,7 @@ func TestBadSpecifications(t *testing.T) {
 		"address mapped":    {func(s *attachment.Spec) { s.Addresses = prefixes("::ffff:10.0.0.1/128") }, attachment.Invalid, "addresses", "::ffff:10.0.0.1"},
 		"addresses overlap": {func(s *attachment.Spec) { s.Addresses = prefixes("10.0.0.1/24", "10.0.0.2/24") }, attachment.Invalid, "addresses", "overlaps"},
 		"address taken":     {func(s *attachment.Spec) { s.Addresses = prefixes("10.9.0.1/24") }, attachment.Exists, "addresses", `"first"`},
+		"address foreign":   {func(s *attachment.Spec) { s.Addresses = prefixes("192.0.2.1/32") }, attachment.Invalid, "addresses", "192.0.2.1/32"},
 		"namespace gone":    {func(s *attachment.Spec) { s.NetNS = namespace(66) }, attachment.NotFound, "netns", "gone"},
 	}
 	in(t, func(t *testing.T, w *world) {
