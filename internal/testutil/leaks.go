@@ -15,7 +15,7 @@ import (
 )
 
 // leakLimit is how long things may take to end.
-const leakLimit = 5 * time.Second
+var leakLimit = 5 * time.Second
 
 // CheckLeaks fails the test if, after all cleanups registered later, there are
 // more goroutines or open descriptors (BPF programs, maps and links are
