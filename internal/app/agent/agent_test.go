@@ -46,7 +46,7 @@ func condition(a *agentv1.Attachment, kind string) string {
 }
 
 // watchUntil reads changes of one attachment until it is as wanted.
-func watchUntil(t *testing.T, client agentv1.AgentClient, name string, done func(*agentv1.Attachment) bool) *agentv1.Attachment {
+func watchUntil(t testing.TB, client agentv1.AgentClient, name string, done func(*agentv1.Attachment) bool) *agentv1.Attachment {
 	t.Helper()
 	stream, err := client.Watch(within(t), &agentv1.WatchRequest{Name: name})
 	if err != nil {

@@ -213,6 +213,25 @@ func waitFor(t testing.TB, c *endpoint.Component, cond func(balancer.Snapshot) b
 	}
 }
 
+// comeAndGo: a second replica comes by itself, and goes.
+func (m *machine) comeAndGo(client agentv1.AgentClient, before *agentv1.Interface) {
+	m.t.Helper()
+	two := m.addReplica()
+	a := watchUntil(m.t, client, "a", func(a *agentv1.Attachment) bool {
+		return len(a.GetStatus().GetLegs()) == 2 && condition(a, "Ready") == "TRUE AllLegs"
+	})
+	if a.GetStatus().GetInterface().GetIndex() != before.GetIndex() || len(a.GetStatus().GetInterface().GetAddresses()) != 2*len(before.GetAddresses()) {
+		m.t.Errorf("interface is %v", a.GetStatus().GetInterface())
+	}
+	waitFor(m.t, two, hasTarget("web", "node-1/a"))
+	m.exchange()
+	check(m.t, two.Stop(within(m.t)))
+	a = watchUntil(m.t, client, "a", func(a *agentv1.Attachment) bool { return len(a.GetStatus().GetLegs()) == 1 })
+	if diff := cmp.Diff(before, a.GetStatus().GetInterface(), protocmp.Transform()); diff != "" {
+		m.t.Errorf("the interface has changed: %s", diff)
+	}
+}
+
 // TestEndToEnd is the life of a workload on a real data path.
 func TestEndToEnd(t *testing.T) {
 	m := newMachine(t)
@@ -249,22 +268,7 @@ func TestEndToEnd(t *testing.T) {
 	waitFor(t, one, hasTarget("dns", "node-1/a"))
 	m.exchange()
 
-	// A second replica comes by itself, and goes.
-	two := m.addReplica()
-	a := watchUntil(t, client, "a", func(a *agentv1.Attachment) bool {
-		return len(a.GetStatus().GetLegs()) == 2 && condition(a, "Ready") == "TRUE AllLegs"
-	})
-	if a.GetStatus().GetInterface().GetIndex() != before.GetIndex() || len(a.GetStatus().GetInterface().GetAddresses()) != 2*len(before.GetAddresses()) {
-		t.Errorf("interface is %v", a.GetStatus().GetInterface())
-	}
-	waitFor(t, two, hasTarget("web", "node-1/a"))
-	m.exchange()
-	check(t, two.Stop(within(t)))
-	a = watchUntil(t, client, "a", func(a *agentv1.Attachment) bool { return len(a.GetStatus().GetLegs()) == 1 })
-	if diff := cmp.Diff(before, a.GetStatus().GetInterface(), protocmp.Transform()); diff != "" {
-		t.Errorf("the interface has changed: %s", diff)
-	}
-
+	m.comeAndGo(client, before)
 	if _, err := client.Detach(within(t), &agentv1.DetachRequest{Name: "a"}); err != nil {
 		t.Fatal(err)
 	}
