@@ -47,6 +47,7 @@ type demo struct {
 	topo topology
 
 	stack        *up.Stack
+	node         string // namespace of the node's ends
 	a, b         *site
 	replicas     []*up.Endpoint
 	workloads    []*workload
@@ -142,7 +143,10 @@ func (d *demo) startStack(ctx context.Context) error {
 	if d.dir, err = os.MkdirTemp("", "weft-demo-"); err != nil {
 		return err
 	}
-	if d.stack, err = up.Start(ctx, up.Config{Node: "demo", RunDir: d.dir, StateDir: d.dir + "/state"}); err != nil {
+	if d.node, err = d.topo.namespace("node"); err != nil {
+		return err
+	}
+	if d.stack, err = up.Start(ctx, up.Config{Node: "demo", NetNS: d.node, RunDir: d.dir, StateDir: d.dir + "/state"}); err != nil {
 		return err
 	}
 	d.took(start, "registry, nsmgr, forwarder and agent run in this process")

@@ -8,7 +8,6 @@
 //
 //	router-a ==== lb-a-1, lb-a-2 (, lb-a-3)     10.1.0.0/24, fd01::/64
 //	router-b ==== lb-b-1                        10.2.0.0/24, fd02::/64
+//	node                                        the node's ends of all interfaces
 //	w1 w2 w3 w4                                 workloads: one process each
-//
-// The forwarder's ends of all interfaces live in the namespace of the demo.
 package demo

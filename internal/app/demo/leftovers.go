@@ -15,19 +15,20 @@ import (
 	"github.com/weft-project/weft/pkg/dataplane/inventory"
 )
 
-// leftovers counts everything that a run makes outside its own memory.
+// leftovers is what a run makes outside its own memory. All interfaces are in
+// namespaces of the demo, which the machine's list of namespaces shows.
 type leftovers struct {
-	links, namespaces, descriptors map[string]int
-	routing                        int // routes and rules of ours in the host's namespace
-	bpf                            inventory.Objects
-	pins                           []string
-	goroutines                     int
+	namespaces  []string
+	descriptors map[string]int
+	bpf         inventory.Objects
+	pins        []string
+	goroutines  int
 }
 
 const pinDir = "/sys/fs/bpf/weft"
 
 // programs and maps of ours start with one of these.
-var bpfNames = []string{"lb_", "xc_", "xconnect"}
+var bpfNames = []string{"lb", "xc_", "xconnect"}
 
 func takeInventory() (l leftovers, err error) {
 	l.goroutines = runtime.NumGoroutine()
@@ -46,25 +47,16 @@ func takeInventory() (l leftovers, err error) {
 	if err != nil {
 		return l, err
 	}
-	l.namespaces = tally(names)
+	for _, name := range names {
+		if strings.HasPrefix(name, prefix) {
+			l.namespaces = append(l.namespaces, name)
+		}
+	}
 	if l.bpf, err = inventory.Of(bpfNames...); err != nil {
 		return l, err
 	}
-	if l.pins, err = inventory.Pins(pinDir); err != nil {
-		return l, err
-	}
-	return l, withHandle("", func(h *nl.Handle) error {
-		links, err := h.Links()
-		if err != nil {
-			return err
-		}
-		l.links = map[string]int{}
-		for _, link := range links {
-			l.links[link.Name]++
-		}
-		l.routing, err = routingOf(h)
-		return err
-	})
+	l.pins, err = inventory.Pins(pinDir)
+	return l, err
 }
 
 // routingOf counts the rules of ours and the routes of the tables they use.
@@ -88,37 +80,29 @@ func routingOf(h *nl.Handle) (int, error) {
 	return n, nil
 }
 
-func tally(names []string) map[string]int {
-	m := map[string]int{}
-	for _, n := range names {
-		m[n]++
-	}
-	return m
-}
-
 // remains lists what now has more of than before.
 func (l leftovers) remains(now leftovers) []string {
 	var found []string
-	for _, pair := range []struct {
-		what        string
-		before, now map[string]int
-	}{
-		{"link", l.links, now.links}, {"namespace", l.namespaces, now.namespaces},
-		{"descriptor", l.descriptors, now.descriptors}, {"BPF", l.bpf, now.bpf},
-		{"pin", tally(l.pins), tally(now.pins)},
-	} {
-		for name, n := range pair.now {
-			// The runtime's poller starts at the first use and stays.
-			if more := n - pair.before[name]; more > 0 && !strings.HasPrefix(name, "anon_inode:[event") {
-				found = append(found, fmt.Sprintf("%d %s %s", more, pair.what, name))
-			}
+	for _, name := range now.namespaces {
+		found = append(found, "namespace "+name)
+	}
+	for kind, n := range now.descriptors {
+		// The runtime's poller starts at the first use and stays.
+		if more := n - l.descriptors[kind]; more > 0 && !strings.HasPrefix(kind, "anon_inode:[event") {
+			found = append(found, fmt.Sprintf("%d descriptors %s", more, kind))
 		}
 	}
-	if now.routing > l.routing {
-		found = append(found, fmt.Sprintf("%d routes and rules", now.routing-l.routing))
+	fresh := now.bpf.Minus(l.bpf)
+	for object := range fresh.Minus(fresh.HeldElsewhere()) {
+		found = append(found, fmt.Sprintf("BPF %s %s", object.Kind, object.Name))
 	}
-	if now.goroutines > l.goroutines {
-		found = append(found, fmt.Sprintf("%d goroutines", now.goroutines-l.goroutines))
+	for _, pin := range now.pins {
+		if !slices.Contains(l.pins, pin) {
+			found = append(found, "pin "+pin)
+		}
+	}
+	if more := now.goroutines - l.goroutines; more > 0 {
+		found = append(found, fmt.Sprintf("%d goroutines", more))
 	}
 	slices.Sort(found)
 	return found

@@ -42,6 +42,7 @@ func (d *demo) stopAll() error {
 	}
 	if d.stack != nil {
 		errs = append(errs, d.stack.Stop())
+		errs = append(errs, d.emptyNode())
 	}
 	for _, w := range d.workloads {
 		errs = append(errs, w.kill())
@@ -51,4 +52,13 @@ func (d *demo) stopAll() error {
 		errs = append(errs, os.RemoveAll(d.dir))
 	}
 	return errors.Join(errs...)
+}
+
+// emptyNode checks that no end of an interface remains on the node.
+func (d *demo) emptyNode() error {
+	links, err := interfaces(d.node)
+	if err == nil && len(links) > 0 {
+		err = fmt.Errorf("the forwarder left interfaces on the node: %s", strings.Join(links, ", "))
+	}
+	return err
 }
