@@ -9,26 +9,20 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/config"
 	"github.com/weft-project/weft/internal/log"
+	"github.com/weft-project/weft/internal/metrics"
 )
 
 const command = "weft-endpoint"
-
-// headerTimeout bounds the wait for the headers of a request for metrics.
-const headerTimeout = 10 * time.Second
 
 // settings are what the command line and the environment say together.
 type settings struct {
@@ -117,11 +111,11 @@ func (s *settings) serve(ctx context.Context, resources *Resources, logger *slog
 		return err
 	}
 	registry := prometheus.NewRegistry()
-	stopMetrics, err := serveMetrics(s.metrics, registry)
+	stopMetrics, err := metrics.Serve(s.metrics, registry)
 	if err != nil {
 		return err
 	}
-	defer stopMetrics()
+	defer func() { _ = stopMetrics() }()
 	component, err := Start(ctx, s.Config, Deps{
 		Security: mesh.Plain(s.environment.MaxTokenLifetime), Log: logger, Metrics: registry, Balance: balance,
 	})
@@ -138,24 +132,4 @@ func (s *settings) serve(ctx context.Context, resources *Resources, logger *slog
 	following.Go(func() { resources.Follow(ctx, reload, component.SetConfig) })
 	<-component.Done() // also when ctx ends
 	return component.Stop(context.WithoutCancel(ctx))
-}
-
-// serveMetrics serves a registry's metrics over HTTP, unless address is empty.
-func serveMetrics(address string, registry *prometheus.Registry) (stop func(), err error) {
-	if address == "" {
-		return func() {}, nil
-	}
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("serve metrics: %w", err)
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(listener) })
-	return func() {
-		_ = server.Close()
-		serving.Wait()
-	}, nil
 }

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weft-project/weft/internal/app/mesh"
 )
 
@@ -43,8 +45,9 @@ type Config struct {
 
 // Deps is what the forwarder gets from the process around it.
 type Deps struct {
-	Security mesh.Security // plain when zero
-	Log      *slog.Logger  // slog.Default() when nil
+	Security mesh.Security         // plain when zero
+	Log      *slog.Logger          // slog.Default() when nil
+	Metrics  prometheus.Registerer // gets the forwarder's metrics; none when nil
 }
 
 func (c Config) withDefaults() Config {

@@ -70,6 +70,13 @@ func (c *Component) start(ctx context.Context, deps Deps) error {
 		return err
 	}
 	c.onStop(func() error { return c.stitcher.Close(false) })
+	if deps.Metrics != nil {
+		metrics := collector{c.stitcher}
+		if err := deps.Metrics.Register(metrics); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+		c.onStop(func() error { deps.Metrics.Unregister(metrics); return nil })
+	}
 
 	conn, err := mesh.Dial(c.config.ConnectTo, deps.Security)
 	if err != nil {

@@ -10,9 +10,12 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/config"
 	"github.com/weft-project/weft/internal/log"
+	"github.com/weft-project/weft/internal/metrics"
 )
 
 // Run is the command weft-forwarder: it serves until ctx ends and returns the
@@ -22,6 +25,7 @@ func Run(ctx context.Context, args []string, lookup config.Lookup, stderr io.Wri
 	flags.SetOutput(stderr)
 	check := flags.Bool("check", false, "read the configuration, say what is wrong with it, and exit")
 	passSocket := flags.Bool("pass-socket", true, "register with a descriptor of a unix socket, not its path")
+	address := flags.String("metrics", "", "address to serve Prometheus metrics on, such as 127.0.0.1:9090")
 	pinDir := flags.String("pin-dir", "", "directory in a BPF file system to pin programs and maps in")
 	flags.Usage = func() {
 		_, _ = fmt.Fprintf(stderr, "Usage: weft-forwarder [flags]\n\n%s\n", config.Usage(&Environment{}))
@@ -54,7 +58,14 @@ func Run(ctx context.Context, args []string, lookup config.Lookup, stderr io.Wri
 	level := slog.Level(environment.LogLevel)
 	logger := log.Setup(stderr, level)
 	log.ChangeOnSignal(ctx, level)
-	component, err := Start(ctx, c, Deps{Security: mesh.Plain(environment.MaxTokenLifetime), Log: logger})
+	registry := prometheus.NewRegistry()
+	stopMetrics, err := metrics.Serve(*address, registry)
+	if err != nil {
+		logger.Error("cannot start", log.Err(err))
+		return 1
+	}
+	defer func() { _ = stopMetrics() }()
+	component, err := Start(ctx, c, Deps{Security: mesh.Plain(environment.MaxTokenLifetime), Log: logger, Metrics: registry})
 	if err != nil {
 		logger.Error("cannot start", log.Err(err))
 		return 1

@@ -56,6 +56,8 @@ process, until it is interrupted.`,
 	f.StringVar(&flags.Node, "node", "", "name of this node (default: the host's name)")
 	f.StringVar(&flags.RunDir, "run-dir", "", "directory of the sockets (default /run/weft)")
 	f.StringVar(&flags.StateDir, "state-dir", "", "directory of what must survive a reboot (default /var/lib/weft)")
+	f.StringVar(&flags.NetNS, "netns", "", "namespace of the node's ends of all interfaces (default: this one)")
+	f.StringVar(&flags.MetricsAddress, "metrics", "", "address to serve Prometheus metrics on, such as 127.0.0.1:9090")
 	f.StringVar(&level, "log-level", "info", "trace, debug, info, warn or error")
 	f.BoolVar(&check, "check", false, "check the configuration and exit")
 	return cmd
@@ -72,6 +74,7 @@ func merged(file string, flags Config) (Config, error) {
 	}
 	for _, pair := range []struct{ to, from *string }{
 		{&config.Node, &flags.Node}, {&config.RunDir, &flags.RunDir}, {&config.StateDir, &flags.StateDir},
+		{&config.NetNS, &flags.NetNS}, {&config.MetricsAddress, &flags.MetricsAddress},
 	} {
 		if *pair.from != "" {
 			*pair.to = *pair.from

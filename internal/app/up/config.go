@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -30,11 +29,13 @@ type Config struct {
 	// NetNS is the path of the namespace that gets the node's ends of all
 	// interfaces. Default: the process's own.
 	NetNS string `yaml:"netns"`
+	// MetricsAddress serves Prometheus metrics over HTTP, such as
+	// 127.0.0.1:9090; none when empty.
+	MetricsAddress string `yaml:"metrics"`
 	// Replicas are the load-balancer endpoints to run on this host.
 	Replicas []Replica `yaml:"replicas"`
 
-	Log     *slog.Logger          `yaml:"-"` // slog.Default() when nil
-	Metrics prometheus.Registerer `yaml:"-"` // none when nil
+	Log *slog.Logger `yaml:"-"` // slog.Default() when nil
 }
 
 // Replica is a load balancer of one conduit.

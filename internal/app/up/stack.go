@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/weft-project/weft/internal/app/agent"
@@ -17,6 +18,7 @@ import (
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/cli"
 	"github.com/weft-project/weft/internal/daemon"
+	"github.com/weft-project/weft/internal/metrics"
 	"github.com/weft-project/weft/internal/resource"
 )
 
@@ -24,6 +26,7 @@ import (
 type Stack struct {
 	config   Config
 	security mesh.Security
+	metrics  *prometheus.Registry
 	store    *resource.Store
 	mesh     *mesh.Mesh
 	agent    *agent.Component
@@ -38,7 +41,7 @@ func Start(ctx context.Context, config Config) (_ *Stack, err error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Stack{security: mesh.Plain(mesh.DefaultTokenLifetime)}
+	s := &Stack{security: mesh.Plain(mesh.DefaultTokenLifetime), metrics: prometheus.NewRegistry()}
 	if s.config, err = config.withDefaults(); err != nil {
 		return nil, err
 	}
@@ -50,6 +53,11 @@ func Start(ctx context.Context, config Config) (_ *Stack, err error) {
 	if s.store, err = resource.Open(filepath.Join(s.config.StateDir, "resources")); err != nil {
 		return nil, err
 	}
+	stopMetrics, err := metrics.Serve(s.config.MetricsAddress, s.metrics)
+	if err != nil {
+		return nil, err
+	}
+	s.onStop(stopMetrics)
 	for _, start := range []func(context.Context) error{s.startMesh, s.startForwarder, s.startAgent, s.startReplicas} {
 		if err := start(ctx); err != nil {
 			return nil, err
@@ -76,7 +84,7 @@ func (s *Stack) startForwarder(ctx context.Context) error {
 		ConnectTo: s.mesh.URL(),
 		ListenOn:  s.socket("forwarder"),
 		NetNS:     s.config.NetNS,
-	}, forwarder.Deps{Security: s.security, Log: s.config.Log})
+	}, forwarder.Deps{Security: s.security, Log: s.config.Log, Metrics: s.metrics})
 	if err != nil {
 		return err
 	}

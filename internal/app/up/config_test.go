@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package up
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const good = `
+node: host-1
+run-dir: /run/weft
+state-dir: /var/lib/weft
+metrics: 127.0.0.1:9090
+replicas:
+- name: lb-1
+  trench: trench-a
+  conduit: lb
+  netns: /run/netns/lb-1
+  interface: ext0
+  prefixes: [172.16.1.0/24, "fd00:1::/64"]
+`
+
+func load(t *testing.T, text string) (Config, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "up.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Load(path)
+}
+
+func TestLoad(t *testing.T) {
+	got, err := load(t, good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		Node: "host-1", RunDir: "/run/weft", StateDir: "/var/lib/weft", MetricsAddress: "127.0.0.1:9090",
+		Replicas: []Replica{{
+			Name: "lb-1", Trench: "trench-a", Conduit: "lb", NetNS: "/run/netns/lb-1", Interface: "ext0",
+			Prefixes: []netip.Prefix{netip.MustParsePrefix("172.16.1.0/24"), netip.MustParsePrefix("fd00:1::/64")},
+		}},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got, err := load(t, ""); err != nil || got.Replicas != nil {
+		t.Errorf("empty file: %+v, %v", got, err)
+	}
+}
+
+func TestBadConfigurations(t *testing.T) {
+	second := strings.SplitN(good, "replicas:\n", 2)[1]
+	for _, tt := range []struct {
+		name, text string
+		want       []string // parts of the error
+	}{
+		{"unknown field", "nodes: x\n", []string{"line 1", "field nodes not found"}},
+		{"not YAML", "\tnode", []string{"up.yaml"}},
+		{"bad prefix", strings.Replace(good, "172.16.1.0/24", "172.16.1.0/33", 1), []string{"172.16.1.0/33"}},
+		{"relative directory", "run-dir: weft\n", []string{`run-dir: "weft" is not an absolute path`}},
+		{"everything missing", "replicas: [{}]\n", []string{
+			"replicas[0].name: missing", "replicas[0].trench: missing", "replicas[0].conduit: missing",
+			"replicas[0].interface: missing", "replicas[0].prefixes: missing",
+		}},
+		{"VLAN", good + "  vlan: 5000\n", []string{"replicas[0].vlan: 5000"}},
+		{"twice the same", good + second, []string{
+			`replicas[1].name: "lb-1" is taken`, "replicas[1].interface: ext0 is taken by lb-1",
+			"replicas[1].prefixes: 172.16.1.0/24 overlaps",
+		}},
+	} {
+		_, err := load(t, tt.text)
+		if err == nil {
+			t.Errorf("%s: accepted", tt.name)
+			continue
+		}
+		for _, part := range tt.want {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%s: %q lacks %q", tt.name, err, part)
+			}
+		}
+	}
+}
+
+func TestFlagsGoBeforeTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "up.yaml")
+	if err := os.WriteFile(path, []byte(good), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := merged(path, Config{Node: "other"})
+	if err != nil || got.Node != "other" || got.RunDir != "/run/weft" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := merged(path, Config{RunDir: "relative"}); err == nil {
+		t.Error("a relative --run-dir is accepted")
+	}
+}
