@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
  * The load balancer: lb at the tcx ingress of the external interface, lb_reply
- * at the tcx ingress of each leg, lb_egress (only with a VLAN) at the tcx
- * egress of the external interface. bpf/README.md walks a packet through.
+ * at the tc ingress of each leg (one shared filter block), lb_egress (only with
+ * a VLAN) at the tcx egress of the external interface. bpf/README.md walks a
+ * packet through.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -327,7 +328,7 @@ static __always_inline int reply(struct __sk_buff *skb, struct pkt *p, int *act)
 	return LB_REPLY_FORWARDED;
 }
 
-SEC("tcx/ingress")
+SEC("tc")
 int lb_reply(struct __sk_buff *skb)
 {
 	struct pkt p = {};
@@ -335,7 +336,7 @@ int lb_reply(struct __sk_buff *skb)
 	int why = reply(skb, &p, &act);
 
 	count(skb, why);
-	return is_pass(why) ? TCX_NEXT : act;
+	return is_pass(why) ? TC_ACT_UNSPEC : act;
 }
 
 /* lb_egress gives what the stack and lb send the tag of the configured VLAN,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/internal/netns"
+	"github.com/weft-project/weft/pkg/dataplane/ingress"
 )
 
 // Rules is what the program decides by. An address is a VIP when VIPs contains
@@ -43,7 +44,12 @@ type LB struct {
 	rings   map[uint32]*ring
 	links   []link.Link // of the external interface
 	groups  int         // socket that makes it receive all multicast, -1: none
-	legs    map[*leg]struct{}
+
+	// legsMu is held while the kernel attaches a leg, so that nothing else
+	// waits with it. Never lock another one under it.
+	legsMu sync.Mutex
+	block  *ingress.Block // the legs
+	legs   map[int]int    // how often each is attached, by ifindex
 }
 
 // New loads the program and attaches it to the external interface. Without
@@ -52,7 +58,7 @@ func New(cfg Config) (_ *LB, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &LB{cfg: cfg.withDefaults(), groups: -1, rings: make(map[uint32]*ring), legs: make(map[*leg]struct{})}
+	l := &LB{cfg: cfg.withDefaults(), groups: -1, rings: make(map[uint32]*ring), legs: make(map[int]int)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
@@ -67,6 +73,9 @@ func New(cfg Config) (_ *LB, err error) {
 		return nil, err
 	}
 	l.size = blobSizes[0]
+	if l.block, err = ingress.Open(l.cfg.NetNS, 0, l.objs.LbReply); err != nil {
+		return nil, err
+	}
 	if l.streams, err = mapMemory(l.objs.LbStreams); err != nil {
 		return nil, err
 	}
@@ -139,8 +148,10 @@ func (l *LB) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var errs []error
-	for leg := range l.legs {
-		errs = append(errs, leg.link.Close())
+	l.legsMu.Lock()
+	defer l.legsMu.Unlock()
+	if l.block != nil {
+		errs = append(errs, l.block.Close(false))
 	}
 	for _, lk := range l.links {
 		errs = append(errs, lk.Close())
@@ -160,7 +171,7 @@ func (l *LB) Close() error {
 	if l.objs != nil {
 		errs = append(errs, l.objs.Close())
 	}
-	l.legs, l.links, l.rings, l.streams, l.targets, l.objs = nil, nil, nil, nil, nil, nil
+	l.block, l.links, l.rings, l.streams, l.targets, l.objs = nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

@@ -5,55 +5,52 @@ package lb
 import (
 	"fmt"
 	"io"
-
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
-
-	"github.com/weft-project/weft/internal/netns"
+	"sync"
 )
 
-// leg is an interface towards a target with the reply program on it.
+// leg is one attachment of the reply program to an interface towards a target.
 type leg struct {
 	lb      *LB
 	ifindex int
-	link    link.Link
+	close   sync.Once
 }
 
 // AttachLeg attaches the reply program to an interface of the namespace: what
-// comes from a VIP leaves for a gateway. Closing detaches it; an interface that
-// vanishes takes the attachment with it, but wants to be closed all the same.
+// comes from a VIP leaves for a gateway. The interface has it until everything
+// that AttachLeg returned for it is closed; if it vanishes, that is to be closed
+// all the same. An interface whose ingress has another hook of tc is refused.
 func (l *LB) AttachLeg(ifindex int) (io.Closer, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.objs == nil {
+	l.legsMu.Lock()
+	defer l.legsMu.Unlock()
+	if l.block == nil {
 		return nil, errClosed
 	}
-	g := &leg{lb: l, ifindex: ifindex}
-	err := netns.Do(l.cfg.NetNS, func() (err error) {
-		g.link, err = link.AttachTCX(link.TCXOptions{
-			Interface: ifindex,
-			Program:   l.objs.LbReply,
-			Attach:    ebpf.AttachTCXIngress,
-		})
-		return err
-	})
-	if err != nil {
+	if err := l.block.Join(ifindex); err != nil {
 		return nil, fmt.Errorf("attach lb_reply to leg %d: %w", ifindex, err)
 	}
-	l.legs[g] = struct{}{}
-	return g, nil
+	l.legs[ifindex]++
+	return &leg{lb: l, ifindex: ifindex}, nil
 }
 
-// Close detaches; a second call does nothing.
-func (g *leg) Close() error {
-	g.lb.mu.Lock()
-	defer g.lb.mu.Unlock()
-	if _, ok := g.lb.legs[g]; !ok {
+// Close detaches, if the interface is not attached once more; a second call does
+// nothing.
+func (g *leg) Close() (err error) {
+	g.close.Do(func() { err = g.lb.detachLeg(g.ifindex) })
+	return err
+}
+
+func (l *LB) detachLeg(ifindex int) error {
+	l.legsMu.Lock()
+	defer l.legsMu.Unlock()
+	if l.legs[ifindex]--; l.legs[ifindex] > 0 {
 		return nil
 	}
-	delete(g.lb.legs, g)
-	if err := g.link.Close(); err != nil {
-		return fmt.Errorf("detach lb_reply from leg %d: %w", g.ifindex, err)
+	delete(l.legs, ifindex)
+	if l.block == nil {
+		return nil
+	}
+	if err := l.block.Leave(ifindex); err != nil {
+		return fmt.Errorf("detach lb_reply from leg %d: %w", ifindex, err)
 	}
 	return nil
 }

@@ -76,7 +76,8 @@ func publish(objs *bpfObjects, size uint32, blob []byte) error {
 }
 
 // grow loads programs for a larger blob and replaces the old ones in place:
-// each link changes its program at once, no packet passes by.
+// each link, and the block of the legs, changes its program at once, no packet
+// passes by.
 func (l *LB) grow(size uint32, blob []byte) error {
 	objs, err := load(l.cfg, l.ifindex, size, l.objs)
 	if err != nil {
@@ -95,7 +96,7 @@ func (l *LB) grow(size uint32, blob []byte) error {
 	return old.Close()
 }
 
-// replace points all links to the programs of objs.
+// replace points all links and the block to the programs of objs.
 func (l *LB) replace(objs *bpfObjects) error {
 	for i, lk := range l.links {
 		prog := objs.Lb
@@ -106,10 +107,8 @@ func (l *LB) replace(objs *bpfObjects) error {
 			return fmt.Errorf("replace program on %s: %w", l.cfg.Interface, err)
 		}
 	}
-	for leg := range l.legs {
-		if err := update(leg.link, objs.LbReply); err != nil {
-			return fmt.Errorf("replace program on leg %d: %w", leg.ifindex, err)
-		}
+	if err := l.block.Replace(objs.LbReply); err != nil {
+		return fmt.Errorf("replace program on legs: %w", err)
 	}
 	return nil
 }

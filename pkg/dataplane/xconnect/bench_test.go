@@ -103,8 +103,7 @@ func crossedTCX(b *testing.B) path {
 	s := newStar(b, 1, Config{})
 	s.use(b, 0)
 	for _, index := range []int{s.client.outer.Index, s.endpoints[0].outer.Index} {
-		must(b, s.hostH.LeaveIngressBlock(index))
-		delete(s.x.attached, index)
+		must(b, s.x.block.Leave(index))
 		must(b, netns.Do(s.host, func() error {
 			l, err := link.AttachTCX(link.TCXOptions{Interface: index, Program: s.x.objects.Xconnect, Attach: ebpf.AttachTCXIngress})
 			if err == nil {

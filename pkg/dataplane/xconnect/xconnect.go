@@ -13,13 +13,11 @@ import (
 
 	"github.com/cilium/ebpf"
 
-	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/pkg/dataplane/ingress"
 )
 
 // MaxLegs is how many legs a client port can have.
 const MaxLegs = len(xconnectPort{}.Legs)
-
-const programName = "xconnect"
 
 // ErrTooManyLegs says that a leg set is larger than MaxLegs.
 var ErrTooManyLegs = errors.New("too many legs")
@@ -50,12 +48,10 @@ type Leg struct {
 // concurrently.
 type XConnect struct {
 	pinDir  string
-	block   uint32 // the ingress block of all ports
 	objects xconnectObjects
+	block   *ingress.Block // all ports
 
 	mu         sync.Mutex // guards what follows, and the order of writes
-	netlink    *nl.Handle
-	attached   map[int]bool
 	generation uint32
 	closed     bool
 }
@@ -76,9 +72,7 @@ func Open(cfg Config) (*XConnect, error) {
 		return nil, fmt.Errorf("set gateway MAC: %w", err)
 	}
 	// A program of an earlier process may have written any generation.
-	x := &XConnect{
-		pinDir: cfg.PinDir, block: blockOf(cfg.PinDir), attached: map[int]bool{}, generation: rand.Uint32(),
-	}
+	x := &XConnect{pinDir: cfg.PinDir, generation: rand.Uint32()}
 	options := &ebpf.CollectionOptions{}
 	if x.pinDir != "" {
 		if err := os.MkdirAll(x.pinDir, 0o700); err != nil {
@@ -88,23 +82,23 @@ func Open(cfg Config) (*XConnect, error) {
 		spec.Maps["xc_ports"].Pinning = ebpf.PinByName
 		spec.Maps["xc_counters"].Pinning = ebpf.PinByName
 	}
-	if x.netlink, err = nl.Open(cfg.NetNS); err != nil {
-		return nil, fmt.Errorf("open xconnect: %w", err)
-	}
 	if err := spec.LoadAndAssign(&x.objects, options); err != nil {
-		return nil, errors.Join(fmt.Errorf("load xconnect: %w", err), x.netlink.Close())
+		return nil, fmt.Errorf("load xconnect: %w", err)
+	}
+	if x.block, err = ingress.Open(cfg.NetNS, blockOf(cfg.PinDir), x.objects.Xconnect); err != nil {
+		return nil, errors.Join(fmt.Errorf("open xconnect: %w", err), x.objects.Close())
 	}
 	if err := x.adopt(); err != nil {
-		return nil, errors.Join(err, x.netlink.Close(), x.objects.Close())
+		return nil, errors.Join(fmt.Errorf("adopt ports: %w", err), x.block.Close(true), x.objects.Close())
 	}
 	return x, nil
 }
 
 // blockOf gives every pin directory its own ingress block, found again after
-// a restart, and every unpinned cross-connect a random one.
+// a restart, and every unpinned cross-connect a random one (0).
 func blockOf(pinDir string) uint32 {
 	if pinDir == "" {
-		return rand.Uint32N(1<<31-1) + 1
+		return 0
 	}
 	hash := fnv.New32a()
 	_, _ = hash.Write([]byte(pinDir)) // never fails
@@ -120,19 +114,7 @@ func (x *XConnect) adopt() error {
 	if err != nil {
 		return err
 	}
-	for _, port := range ports {
-		block, err := x.netlink.IngressBlock(port)
-		if err != nil && !errors.Is(err, nl.ErrNotFound) {
-			return err
-		}
-		x.attached[port] = err == nil && block == x.block
-	}
-	for _, attached := range x.attached {
-		if attached {
-			return x.netlink.SetBlockProgram(x.block, programName, x.objects.Xconnect.FD())
-		}
-	}
-	return nil
+	return x.block.Adopt(ports)
 }
 
 // Close releases everything. With keep, all ports go on forwarding (and, if
@@ -145,52 +127,20 @@ func (x *XConnect) Close(keep bool) error {
 		return nil
 	}
 	x.closed = true
-	var errs []error
-	if !keep {
-		for port := range x.attached {
-			errs = append(errs, x.detach(port))
-		}
-		if x.pinDir != "" {
-			errs = append(errs, x.objects.XcPorts.Unpin(), x.objects.XcCounters.Unpin())
-			// Fails, rightly, while it holds what is not ours.
-			_ = os.Remove(x.pinDir)
-		}
+	errs := []error{x.block.Close(keep)}
+	if !keep && x.pinDir != "" {
+		errs = append(errs, x.objects.XcPorts.Unpin(), x.objects.XcCounters.Unpin())
+		// Fails, rightly, while it holds what is not ours.
+		_ = os.Remove(x.pinDir)
 	}
-	return errors.Join(append(errs, x.netlink.Close(), x.objects.Close())...)
+	return errors.Join(append(errs, x.objects.Close())...)
 }
 
 // Attach puts the program on the ingress of an outer end. Attaching again
 // only makes sure that it is there.
 func (x *XConnect) Attach(ifindex int) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	err := x.netlink.JoinIngressBlock(ifindex, x.block)
-	if errors.Is(err, nl.ErrExists) {
-		block, blockErr := x.netlink.IngressBlock(ifindex)
-		if blockErr == nil && block == x.block {
-			err = nil
-		}
-	}
-	if err == nil {
-		x.attached[ifindex] = true
-		// The block and its program go with its last interface.
-		err = x.netlink.SetBlockProgram(x.block, programName, x.objects.Xconnect.FD())
-	}
-	if err != nil {
+	if err := x.block.Join(ifindex); err != nil {
 		return fmt.Errorf("attach xconnect to interface %d: %w", ifindex, err)
-	}
-	return nil
-}
-
-// detach takes the program off an outer end, which may be gone.
-func (x *XConnect) detach(ifindex int) error {
-	attached := x.attached[ifindex]
-	delete(x.attached, ifindex)
-	if !attached {
-		return nil
-	}
-	if err := x.netlink.LeaveIngressBlock(ifindex); err != nil && !errors.Is(err, nl.ErrNotFound) {
-		return fmt.Errorf("detach xconnect from interface %d: %w", ifindex, err)
 	}
 	return nil
 }
@@ -233,7 +183,10 @@ func (x *XConnect) Delete(ifindex int) error {
 	if err := x.objects.XcPorts.Delete(uint32(ifindex)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		errs = append(errs, fmt.Errorf("delete port %d: %w", ifindex, err))
 	}
-	return errors.Join(append(errs, x.detach(ifindex))...)
+	if err := x.block.Leave(ifindex); err != nil {
+		errs = append(errs, fmt.Errorf("detach xconnect from interface %d: %w", ifindex, err))
+	}
+	return errors.Join(errs...)
 }
 
 // Ports returns the indices of all ports, those of earlier processes, too.

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ingress puts one program on the ingress of many interfaces, by a tc
+// filter block that they share. To join takes 0.1 ms, where an attachment by
+// tcx, and its removal, wait for an RCU grace period (7 to 11 ms) with the
+// kernel's one networking lock held; and the program of all of them is replaced
+// in one step.
+package ingress
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weft-project/weft/internal/nl"
+)
+
+var errClosed = errors.New("ingress block is closed")
+
+// Block is a filter block with one program. Its methods may be called
+// concurrently.
+type Block struct {
+	id uint32
+
+	mu      sync.Mutex // guards what follows, and the order of changes
+	netlink *nl.Handle // nil when closed
+	program *ebpf.Program
+	members map[int]struct{} // interfaces that have joined; may be gone
+}
+
+// Open returns a block in the namespace at netNS (empty: the present one). Its
+// id makes it that of an earlier process, 0 is a random one. The program has to
+// live until it is replaced or the block is closed.
+func Open(netNS string, id uint32, program *ebpf.Program) (*Block, error) {
+	if id == 0 {
+		id = rand.Uint32N(1<<31-1) + 1
+	}
+	netlink, err := nl.Open(netNS)
+	if err != nil {
+		return nil, fmt.Errorf("open ingress block: %w", err)
+	}
+	return &Block{id: id, netlink: netlink, program: program, members: map[int]struct{}{}}, nil
+}
+
+// Adopt takes over those of the interfaces that have joined the block in an
+// earlier process, and gives them the program.
+func (b *Block) Adopt(interfaces []int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, ifindex := range interfaces {
+		joined, err := b.joined(ifindex)
+		if err != nil {
+			return err
+		}
+		if joined {
+			b.members[ifindex] = struct{}{}
+		}
+	}
+	return b.write(b.program)
+}
+
+// Join puts the program on an interface; one that has joined before is no
+// error. An interface that is gone is nl.ErrNotFound, one whose ingress has
+// another hook of tc nl.ErrExists.
+func (b *Block) Join(ifindex int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.netlink == nil {
+		return errClosed
+	}
+	err := b.netlink.JoinIngressBlock(ifindex, b.id)
+	if errors.Is(err, nl.ErrExists) {
+		if joined, lookup := b.joined(ifindex); lookup == nil && joined {
+			err = nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	b.members[ifindex] = struct{}{}
+	// The kernel forgets the block with its last interface, and the program
+	// with it. Whether it has done so since, only it knows.
+	return b.write(b.program)
+}
+
+// Leave takes the program off an interface. One that has not joined, or is
+// gone, is no error.
+func (b *Block) Leave(ifindex int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.netlink == nil {
+		return nil
+	}
+	return b.leave(ifindex)
+}
+
+func (b *Block) leave(ifindex int) error {
+	if _, joined := b.members[ifindex]; !joined {
+		return nil
+	}
+	delete(b.members, ifindex)
+	if err := b.netlink.LeaveIngressBlock(ifindex); !errors.Is(err, nl.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// Replace gives all interfaces another program at once. After an error they
+// have the one of before.
+func (b *Block) Replace(program *ebpf.Program) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.netlink == nil {
+		return errClosed
+	}
+	if err := b.write(program); err != nil {
+		return err
+	}
+	b.program = program
+	return nil
+}
+
+// Close ends the use of the block. With keep, its interfaces keep the program;
+// without, they lose it. Only the first Close does anything.
+func (b *Block) Close(keep bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.netlink == nil {
+		return nil
+	}
+	var errs []error
+	if !keep {
+		for ifindex := range b.members {
+			errs = append(errs, b.leave(ifindex))
+		}
+	}
+	errs = append(errs, b.netlink.Close())
+	b.netlink, b.program = nil, nil
+	return errors.Join(errs...)
+}
+
+// write gives the block its program. A block without interfaces has none.
+func (b *Block) write(program *ebpf.Program) error {
+	if len(b.members) == 0 {
+		return nil
+	}
+	info, err := program.Info()
+	if err != nil {
+		return fmt.Errorf("describe ingress program: %w", err)
+	}
+	err = b.netlink.SetBlockProgram(b.id, info.Name, program.FD())
+	if err == nil {
+		return nil
+	}
+	// It may have failed because all members are gone, and the block with them.
+	for ifindex := range b.members {
+		if joined, lookup := b.joined(ifindex); joined || lookup != nil {
+			return errors.Join(err, lookup)
+		}
+	}
+	return nil
+}
+
+func (b *Block) joined(ifindex int) (bool, error) {
+	id, err := b.netlink.IngressBlock(ifindex)
+	if err != nil && !errors.Is(err, nl.ErrNotFound) {
+		return false, err
+	}
+	return err == nil && id == b.id, nil
+}
