@@ -4,6 +4,7 @@ package netns_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -184,6 +185,31 @@ func TestIdentify(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	testutil.Require(t, "netns")
+	testutil.CheckLeaks(t)
+	path := testutil.NetNS(t)
+	inode, err := netns.Inode(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := slices.Collect(netns.Find(inode)); !slices.Contains(found, path) {
+		t.Errorf("named namespace found at %v, want %s", found, path)
+	}
+	own, err := netns.Inode("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	process := fmt.Sprintf("/proc/%d/ns/net", os.Getpid())
+	if found := slices.Collect(netns.Find(own)); !slices.Contains(found, process) {
+		t.Errorf("own namespace found at %v, want %s", found, process)
+	}
+	testutil.DeleteNetNS(t, path)
+	if found := slices.Collect(netns.Find(inode)); slices.Contains(found, path) {
+		t.Errorf("dead namespace found at %v", found)
 	}
 }
 

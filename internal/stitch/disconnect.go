@@ -114,7 +114,7 @@ func (s *Stitcher) clear(e *end) error {
 // within calls fn with a handle in the namespace of an end, unless that
 // namespace is gone.
 func (s *Stitcher) within(e *end, fn func(inside *nl.Handle) error) error {
-	inside, cookie, err := openSide(Side{NetNS: e.in.path})
+	inside, err := e.in.enter()
 	if errors.Is(err, ErrNoNamespace) {
 		return nil
 	}
@@ -122,9 +122,6 @@ func (s *Stitcher) within(e *end, fn func(inside *nl.Handle) error) error {
 		return err
 	}
 	defer func() { _ = inside.Close() }()
-	if cookie != e.in.cookie {
-		return nil // the path names a new namespace
-	}
 	return fn(inside)
 }
 

@@ -17,12 +17,14 @@ import (
 // inner is the configured end of an interface, in a namespace of others.
 type inner struct {
 	path   string // may be gone or name another namespace by now: compare cookie
+	inode  uint64
 	cookie uint64
 	name   string
 	index  int
 	mac    net.HardwareAddr
 
 	ours   config               // what we have put on it
+	unsure []netip.Addr         // new IPv6 addresses that packets may not reach yet
 	tables map[netip.Prefix]int // by policy source
 }
 
@@ -40,6 +42,43 @@ type tableState struct {
 	routes    routes
 	blackhole bool
 	rules     []nl.Rule // of ours that lead here
+}
+
+// lead notes a way into the namespace, and what it takes to find another one
+// when this one is gone: a received descriptor is closed after its Request.
+func (in *inner) lead(path string) {
+	in.path = path
+	if inode, err := netns.Inode(path); err == nil {
+		in.inode = inode
+	}
+}
+
+// enter opens a netlink handle in the namespace, by whatever way still leads
+// there. It is ErrNoNamespace when none does.
+func (in *inner) enter() (*nl.Handle, error) {
+	h, cookie, err := openSide(Side{NetNS: in.path})
+	if err == nil && cookie == in.cookie {
+		return h, nil
+	}
+	if err == nil {
+		err = fmt.Errorf("%s: %w: it names another one now", in.path, ErrNoNamespace)
+		_ = h.Close()
+	}
+	if !errors.Is(err, ErrNoNamespace) {
+		return nil, err
+	}
+	for path := range netns.Find(in.inode) {
+		h, cookie, other := openSide(Side{NetNS: path})
+		if other != nil {
+			continue // it has just gone
+		}
+		if cookie == in.cookie {
+			in.path = path
+			return h, nil
+		}
+		_ = h.Close()
+	}
+	return nil, err
 }
 
 // read finds out what the kernel has. An interface that is gone has nothing,

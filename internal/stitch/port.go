@@ -162,7 +162,8 @@ func (s *Stitcher) veth(t *tx, host *nl.Handle, e *end, v nl.Veth) error {
 		return err
 	}
 	e.outer, e.outerName, e.configured = link.Index, v.Name, false
-	e.in.path, e.in.name, e.in.index, e.in.mac = v.PeerNetNS, v.PeerName, peer.Index, peer.MAC
+	e.in.lead(v.PeerNetNS)
+	e.in.name, e.in.index, e.in.mac = v.PeerName, peer.Index, peer.MAC
 	e.in.ours = config{mtu: peer.MTU}
 	return t.must("attach program",
 		func() error { return s.xc.Attach(link.Index) },
