@@ -3,6 +3,7 @@
 package nl
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 
@@ -40,14 +41,28 @@ func (h *Handle) AddressOwners() (map[netip.Addr][]int, error) {
 	return owners, nil
 }
 
-// AddAddress adds an address. IPv6 addresses are usable at once: duplicate
-// address detection would hold them back for a second.
+// AddAddress adds an address, an IPv6 address without duplicate address
+// detection, which would hold it back for a second.
 func (h *Handle) AddAddress(index int, p netip.Prefix) error {
 	addr := &netlink.Addr{IPNet: toIPNet(p)}
 	if p.Addr().Is6() {
 		addr.Flags = unix.IFA_F_NODAD
 	}
 	return wrap(h.lib.AddrAdd(linkIndex(index), addr), "add address %s to interface %d", p, index)
+}
+
+// Delivers tells whether the namespace takes packets to the address. For a new
+// IPv6 address the kernel makes its local route a little later, in a work item
+// that waits for the networking lock.
+func (h *Handle) Delivers(addr netip.Addr) (bool, error) {
+	routes, err := h.lib.RouteGet(addr.AsSlice())
+	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
+		return false, nil
+	}
+	if err != nil {
+		return false, wrap(err, "look up %s", addr)
+	}
+	return len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL, nil
 }
 
 // DeleteAddress removes an address.

@@ -180,6 +180,15 @@ func TestAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, p := range want {
+		testutil.Eventually(t, limit, "delivery to "+p.String(), func() bool {
+			ok, err := h.Delivers(p.Addr())
+			return ok && err == nil
+		})
+		if ok, err := h.Delivers(p.Addr().Next()); ok || err != nil {
+			t.Errorf("Delivers(%s) = %v, %v", p.Addr().Next(), ok, err)
+		}
+	}
 	slices.SortFunc(got, func(x, y netip.Prefix) int { return order.Compare(x.String(), y.String()) })
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Error(diff)

@@ -78,6 +78,9 @@ func (a *applier) addAddresses(missing []netip.Prefix) error {
 		if err != nil {
 			return err
 		}
+		if address.Addr().Is6() {
+			a.in.unsure = append(a.in.unsure, address.Addr())
+		}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/weft-project/weft/internal/nl"
 )
@@ -55,7 +56,7 @@ func (s *Stitcher) connect(ctx context.Context, want Leg) error {
 		s: s, p: p, host: host, tx: &tx{hook: s.opts.hook},
 		inClient: client, inEndpoint: endpoint, endpointCookie: endpointCookie,
 	}
-	return c.tx.end(c.run(want))
+	return c.tx.end(c.run(ctx, want))
 }
 
 // leaveOther removes the leg from the client port that it had before: its
@@ -115,7 +116,7 @@ type connecting struct {
 	endpointCookie             uint64
 }
 
-func (c *connecting) run(want Leg) error {
+func (c *connecting) run(ctx context.Context, want Leg) error {
 	l, known := c.p.legs[want.ID]
 	if !known {
 		l = &leg{}
@@ -135,10 +136,43 @@ func (c *connecting) run(want Leg) error {
 	if err := c.endpoint(l); err != nil {
 		return sideError("endpoint", err)
 	}
+	// Before the endpoint sees carrier and starts to send.
+	c.settle(ctx)
 	if err := c.raise(l); err != nil {
 		return err
 	}
 	return c.s.writeSet(c.tx, c.p)
+}
+
+const (
+	settlePause = 100 * time.Microsecond
+	settleLimit = 100 * time.Millisecond
+)
+
+// settle waits until packets to the client's new addresses are delivered. It
+// has mostly happened already; a kernel that takes its time is no error.
+func (c *connecting) settle(ctx context.Context) {
+	unsure := c.p.client.in.unsure
+	c.p.client.in.unsure = nil
+	if !c.p.carrier {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	tick := time.NewTicker(settlePause)
+	defer tick.Stop()
+	for _, addr := range unsure {
+		for {
+			if ready, err := c.inClient.Delivers(addr); ready || err != nil {
+				break
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 // client makes the workload's interface carry the union of all legs.
@@ -187,35 +221,46 @@ func (c *connecting) clientVeth(side Side, want config) (fresh bool, err error) 
 	err = c.s.veth(c.tx, c.host, &p.client, nl.Veth{
 		Name: outerName("wc-", p.key.cookie, side.Interface), Alias: id, NoLinkLocal: true,
 		PeerName: side.Interface, PeerAlias: id, PeerMAC: mac, MTU: want.mtu,
-		PeerNetNS: side.NetNS, PeerHandle: inside, PeerUp: true,
+		PeerNetNS: side.NetNS, PeerHandle: inside,
 	})
 	if err != nil {
 		return false, err
 	}
-	c.s.ownIndex(c.tx, p.client.outer, p)
+	// Rules and blackholes outlive an interface; so a re-created one is not
+	// fresh.
+	return len(p.client.in.tables) == 0, c.open()
+}
+
+// open lets frames into and out of a new client interface. The inner end comes
+// up last: the end that finds its peer up can send at once, the other one only
+// when the kernel gets round to it (linkwatch), and until then drops silently.
+func (c *connecting) open() error {
+	p := c.p
+	outer, index := p.client.outer, p.client.in.index
+	c.s.ownIndex(c.tx, outer, p)
 	restore(c.tx, &p.carrier)
 	restore(c.tx, &p.set)
 	p.set = nil
-	outer := p.client.outer
 	if err := c.tx.must("write client port", func() error { return c.s.xc.SetClient(outer, nil) }, nil); err != nil {
-		return false, err
+		return err
 	}
 	for _, l := range p.legs { // of the interface's former life
 		if l.endpoint.outer == 0 {
 			continue
 		}
 		if err := c.point(l); err != nil {
-			return false, err
+			return err
 		}
 	}
-	// Rules and blackholes outlive an interface; so a re-created one is not
-	// fresh.
-	fresh = len(p.client.in.tables) == 0
 	if err := c.tx.must("client port up", func() error { return c.host.SetUp(outer) }, nil); err != nil {
-		return false, err
+		return err
+	}
+	err := c.tx.must("client interface up", func() error { return c.inClient.SetUp(index) }, nil)
+	if err != nil {
+		return err
 	}
 	p.carrier, err = c.s.look(c.host, &p.client)
-	return fresh, err
+	return err
 }
 
 // point makes an endpoint port lead to the present client port.
@@ -228,20 +273,27 @@ func (c *connecting) point(l *leg) error {
 // carrier when the client's interface has it.
 func (c *connecting) raise(changed *leg) error {
 	for _, l := range c.p.legs {
-		if l.endpoint.outer == 0 || l.up || !c.p.carrier {
-			continue
-		}
-		restore(c.tx, &l.up)
-		outer := l.endpoint.outer
-		err := c.tx.must("endpoint port up",
-			func() error { return c.host.SetUp(outer) },
-			func() error { return c.host.SetDown(outer) })
-		if err != nil {
+		if err := c.raiseLeg(l); err != nil {
 			return err
 		}
-		l.up = true
 	}
 	carrier, err := c.s.look(c.host, &changed.endpoint)
 	changed.carrier = carrier
 	return err
+}
+
+func (c *connecting) raiseLeg(l *leg) error {
+	outer := l.endpoint.outer
+	if outer == 0 || l.up || !c.p.carrier {
+		return nil
+	}
+	restore(c.tx, &l.up)
+	err := c.tx.must("endpoint port up",
+		func() error { return c.host.SetUp(outer) },
+		func() error { return c.host.SetDown(outer) })
+	if err != nil {
+		return err
+	}
+	l.up = true
+	return nil
 }

@@ -27,7 +27,7 @@ func (c *connecting) endpoint(l *leg) error {
 	err = c.s.veth(c.tx, c.host, &l.endpoint, nl.Veth{
 		Name: outerName("we-", cookie, l.want.ID, side.Interface), Alias: id, NoLinkLocal: true,
 		PeerName: side.Interface, PeerAlias: id, PeerMAC: side.MAC, MTU: want.mtu,
-		PeerNetNS: side.NetNS, PeerHandle: inside, PeerUp: !l.want.EndpointBringsUp,
+		PeerNetNS: side.NetNS, PeerHandle: inside,
 	})
 	if err != nil {
 		return err
@@ -36,6 +36,16 @@ func (c *connecting) endpoint(l *leg) error {
 	l.up, l.carrier = false, false
 	if err := c.point(l); err != nil {
 		return err
+	}
+	if !l.want.EndpointBringsUp {
+		// The inner end last, as in open.
+		if err := c.raiseLeg(l); err != nil {
+			return err
+		}
+		index := l.endpoint.in.index
+		if err := c.tx.must("endpoint interface up", func() error { return inside.SetUp(index) }, nil); err != nil {
+			return err
+		}
 	}
 	return c.s.configure(c.tx, inside, &l.endpoint, want, true, !l.want.EndpointBringsUp)
 }

@@ -72,13 +72,20 @@ func newStar(t testing.TB, endpoints int, cfg Config) *star {
 func (s *star) spoke(t testing.TB, name string, side int) spoke {
 	t.Helper()
 	ns := testutil.NetNS(t)
-	outer, inner, err := s.hostH.AddVeth(nl.Veth{Name: name, PeerName: "eth0", PeerNetNS: ns, PeerUp: true, NoLinkLocal: true})
+	outer, inner, err := s.hostH.AddVeth(nl.Veth{Name: name, PeerName: "eth0", PeerNetNS: ns, NoLinkLocal: true})
 	must(t, err)
 	h := testutil.Handle(t, ns)
 	for _, a := range addresses[side] {
 		must(t, h.AddAddress(inner.Index, a))
 	}
-	must(t, s.x.Attach(outer.Index), s.x.Attach(outer.Index), s.hostH.SetUp(outer.Index))
+	// The inner end last: only so it can send at once.
+	must(t, s.x.Attach(outer.Index), s.x.Attach(outer.Index), s.hostH.SetUp(outer.Index), h.SetUp(inner.Index))
+	for _, a := range addresses[side] {
+		testutil.Eventually(t, limit, "delivery to "+a.String(), func() bool {
+			ok, err := h.Delivers(a.Addr())
+			return ok && err == nil
+		})
+	}
 	return spoke{ns: ns, outer: outer, inner: inner}
 }
 
