@@ -15,6 +15,7 @@ import (
 
 	"github.com/weft-project/weft/pkg/networkservice/fd"
 	"github.com/weft-project/weft/pkg/networkservice/ipam"
+	"github.com/weft-project/weft/pkg/networkservice/isolate"
 	"github.com/weft-project/weft/pkg/networkservice/leg"
 	"github.com/weft-project/weft/pkg/networkservice/loadbalancer"
 )
@@ -41,6 +42,7 @@ type Config struct {
 // first.
 func NewServer(ctx context.Context, config Config) sdk.Endpoint {
 	elements := []networkservice.NetworkServiceServer{
+		isolate.NewServer(),
 		onidle.NewServer(ctx, config.OnIdle, config.IdleTimeout),
 		fd.NewAnswerServer(),
 		loadbalancer.NewServer(ctx, config.Name, config.Balancer, loadbalancer.WithMTU(config.MTU)),

@@ -19,6 +19,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/chains/hop"
 	"github.com/weft-project/weft/pkg/networkservice/dial"
 	"github.com/weft-project/weft/pkg/networkservice/fd"
+	"github.com/weft-project/weft/pkg/networkservice/isolate"
 	"github.com/weft-project/weft/pkg/networkservice/kernelmech"
 	"github.com/weft-project/weft/pkg/networkservice/stitch"
 )
@@ -48,6 +49,7 @@ func NewServer(ctx context.Context, config Config) endpoint.Endpoint {
 		endpoint.WithName(config.Name),
 		endpoint.WithAuthorizeServer(config.Authorize),
 		endpoint.WithAdditionalFunctionality(
+			isolate.NewServer(),
 			kernelmech.NewServer(),
 			fd.NewServer(),
 			discover.NewServer(config.Services, config.Endpoints),
