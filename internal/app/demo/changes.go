@@ -68,10 +68,15 @@ func (d *demo) begin() {
 }
 
 // observe lets the traffic run on, then closes the window.
-func (d *demo) observe() traffic.Window {
+func (d *demo) observe(ctx context.Context) (traffic.Window, error) {
 	timer := time.NewTimer(dwell)
-	<-timer.C
-	return d.steady.Between(d.changeMark, d.steady.Mark())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return d.steady.Between(d.changeMark, d.steady.Mark()), nil
+	case <-ctx.Done():
+		return traffic.Window{}, ctx.Err()
+	}
 }
 
 // summary prints the window's losses and checks what has to be zero.
@@ -97,33 +102,42 @@ func (d *demo) firstPacket(w traffic.Window, name string) {
 	d.check(ok, "%s: %s from request to first packet", name, millis(first.Sub(d.changeMoment)))
 }
 
-func (d *demo) fourthJoins(context.Context) error {
+func (d *demo) fourthJoins(ctx context.Context) error {
 	d.say("-- w4 joins")
 	d.begin()
 	if err := d.attach(d.workloads[3], nic, "lb.trench-a"); err != nil {
 		return err
 	}
 	d.took(d.changeMoment, "w4: weft attachment add lb.trench-a --stream web")
-	w := d.observe()
+	w, err := d.observe(ctx)
+	if err != nil {
+		return err
+	}
 	d.firstPacket(w, "w4")
 	d.summary(w)
 	return nil
 }
 
-func (d *demo) oneLeavesAndReturns(context.Context) error {
+func (d *demo) oneLeavesAndReturns(ctx context.Context) error {
 	d.say("-- w2 leaves")
 	d.begin()
 	if err := d.detach(d.workloads[1], nic); err != nil {
 		return err
 	}
 	d.took(d.changeMoment, "w2: weft attachment delete w2-%s", nic)
-	d.summary(d.observe())
+	w, err := d.observe(ctx)
+	if err != nil {
+		return err
+	}
+	d.summary(w)
 	d.say("-- w2 joins again")
 	d.begin()
 	if err := d.attach(d.workloads[1], nic, "lb.trench-a"); err != nil {
 		return err
 	}
-	w := d.observe()
+	if w, err = d.observe(ctx); err != nil {
+		return err
+	}
 	d.firstPacket(w, "w2")
 	d.summary(w)
 	return nil
@@ -137,7 +151,7 @@ type identity struct {
 }
 
 func identityOf(path, iface string) (id identity, err error) {
-	return id, withHandle(path, func(h *nl.Handle) error {
+	err = withHandle(path, func(h *nl.Handle) error {
 		link, err := h.LinkByName(iface)
 		if err != nil {
 			return err
@@ -150,9 +164,10 @@ func identityOf(path, iface string) (id identity, err error) {
 		id.Index, id.MAC = link.Index, link.MAC.String()
 		return err
 	})
+	return id, err
 }
 
-func (d *demo) oneJoinsSecondStream(context.Context) error {
+func (d *demo) oneJoinsSecondStream(ctx context.Context) error {
 	d.say("-- w1 joins a second stream, api (port %d)", apiPort)
 	w1 := d.workloads[0]
 	before, err := identityOf(w1.netns, nic)
@@ -170,7 +185,10 @@ func (d *demo) oneJoinsSecondStream(context.Context) error {
 		return err
 	}
 	d.took(d.changeMoment, "w1: weft stream join api")
-	w := d.observe()
+	w, err := d.observe(ctx)
+	if err != nil {
+		return err
+	}
 	d.firstPacket(api.Between(from, api.Mark()), "w1")
 	d.summary(w)
 	after, err := identityOf(w1.netns, nic)
@@ -201,7 +219,10 @@ func (d *demo) oneJoinsSecondTrench(ctx context.Context) error {
 		return err
 	}
 	d.took(d.changeMoment, "w3: weft attachment add lb.trench-b --stream web")
-	w := d.observe()
+	w, err := d.observe(ctx)
+	if err != nil {
+		return err
+	}
 	d.firstPacket(other.Between(from, other.Mark()), "w3")
 	d.summary(w)
 	for _, network := range []string{"tcp", "udp"} {
@@ -225,7 +246,10 @@ func (d *demo) replicaComesAndGoes(ctx context.Context) error {
 		return err
 	}
 	d.took(d.changeMoment, "lb-a-3 has all four targets and its share of the traffic")
-	w := d.observe()
+	w, err := d.observe(ctx)
+	if err != nil {
+		return err
+	}
 	d.summary(w)
 	d.check(w.Lost == 0 && w.MovedFlows == 0, "all replicas have the same tables: no flow moved, nothing lost")
 	d.say("-- it goes")
@@ -242,7 +266,9 @@ func (d *demo) replicaComesAndGoes(ctx context.Context) error {
 	if err := d.topo.remove("lb-a-3"); err != nil {
 		return err
 	}
-	w = d.observe()
+	if w, err = d.observe(ctx); err != nil {
+		return err
+	}
 	d.summary(w)
 	d.check(w.Lost == 0 && w.MovedFlows == 0, "no flow moved, nothing lost")
 	return nil

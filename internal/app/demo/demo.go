@@ -68,19 +68,18 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Pause {
 		d.pause = bufio.NewReader(cfg.In)
 	}
-	var err error
-	if d.before, err = takeInventory(); err != nil {
-		return err
-	}
-	err = d.run(ctx)
-	err = errors.Join(err, d.stopAll())
-	if err == nil {
-		d.leavesNothing()
-	}
+	unlock, err := lock()
 	if err != nil {
 		return err
 	}
-	if err := d.err(); err != nil {
+	if d.before, err = takeInventory(); err == nil {
+		err = errors.Join(d.run(ctx), d.stopAll())
+	}
+	if err == nil {
+		d.leavesNothing()
+		err = d.err()
+	}
+	if err := errors.Join(err, unlock()); err != nil {
 		return err
 	}
 	fmt.Fprintln(cfg.Out, "\nAll checks passed.")
@@ -101,17 +100,23 @@ func (d *demo) run(ctx context.Context) error {
 	if d.cfg.Keep {
 		d.keep(ctx)
 	}
-	return d.detachAll(ctx)
+	return d.detachAll()
 }
 
 // keep leaves everything running for the user to look around.
 func (d *demo) keep(ctx context.Context) {
 	d.stopTraffic()
+	self, err := os.Executable()
+	if err != nil {
+		self = "weft"
+	}
 	fmt.Fprintf(d.out, "\nEverything stays up until you press Ctrl-C. In another terminal:\n"+
-		"  export WEFT_SOCKET=%s\n"+
-		"  weft attachment show -o wide\n"+
-		"  weft get flow\n"+
-		"  weft attachment delete w1\n", d.stack.AdminSocket())
+		"  export WEFT_SOCKET=%s; alias weft=%s\n"+
+		"  weft status\n"+
+		"  weft get all\n"+
+		"  weft attachment show --admin -o wide\n"+
+		"  weft stream leave web --admin --attachment w2-%s\n"+
+		"  weft attachment delete --admin w1-%s\n", d.dir, self, nic, nic)
 	<-ctx.Done()
 }
 

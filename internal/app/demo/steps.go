@@ -132,7 +132,7 @@ func errorText(err error) string {
 }
 
 // killOne is step 5.
-func (d *demo) killOne(context.Context) error {
+func (d *demo) killOne(ctx context.Context) error {
 	d.step(5, "A workload's namespace is killed")
 	victim := d.workloads[3]
 	d.begin()
@@ -143,7 +143,10 @@ func (d *demo) killOne(context.Context) error {
 	if err := victim.kill(); err != nil {
 		return err
 	}
-	w := d.observe()
+	w, err := d.observe(ctx)
+	if err != nil {
+		return err
+	}
 	blackout := time.Duration(0)
 	if w.LastLost.After(start) {
 		blackout = w.LastLost.Sub(start)
@@ -157,7 +160,7 @@ func (d *demo) killOne(context.Context) error {
 }
 
 // detachAll is step 6.
-func (d *demo) detachAll(context.Context) error {
+func (d *demo) detachAll() error {
 	d.stopTraffic()
 	d.step(6, "Everything detaches")
 	for _, w := range d.workloads {
@@ -183,7 +186,7 @@ func (d *demo) detachAll(context.Context) error {
 
 // interfaces returns what the namespace has beside lo.
 func interfaces(path string) (names []string, err error) {
-	return names, withHandle(path, func(h *nl.Handle) error {
+	err = withHandle(path, func(h *nl.Handle) error {
 		links, err := h.Links()
 		for _, l := range links {
 			if l.Name != "lo" {
@@ -192,6 +195,7 @@ func interfaces(path string) (names []string, err error) {
 		}
 		return err
 	})
+	return names, err
 }
 
 // pristine checks that a workload is as it was before, and still the same.

@@ -5,7 +5,6 @@ package demo
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"strings"
@@ -38,10 +37,6 @@ type topology struct{ made []string }
 
 func (t *topology) namespace(name string) (string, error) {
 	path, err := netns.Create(prefix + name)
-	if errors.Is(err, fs.ErrExist) {
-		return "", fmt.Errorf("namespace %s%s exists: another demo runs, or was killed; `ip netns delete` removes what it left: %w",
-			prefix, name, err)
-	}
 	if err != nil {
 		return "", err
 	}

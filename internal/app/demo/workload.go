@@ -38,6 +38,7 @@ func startWorkload(name, path string, ports ...uint16) (*workload, error) {
 	}
 	cmd := exec.Command(self, args...)
 	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the demo
 	if _, err := cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
