@@ -10,12 +10,6 @@ type bitset []uint64
 func (b bitset) set(i int)   { b[i/64] |= 1 << (i % 64) }
 func (b bitset) clear(i int) { b[i/64] &^= 1 << (i % 64) }
 
-func (b bitset) or(o bitset) {
-	for i, w := range o {
-		b[i] |= w
-	}
-}
-
 func (b bitset) bytes() []byte {
 	buf := make([]byte, 0, 8*len(b))
 	for _, w := range b {

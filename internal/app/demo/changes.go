@@ -181,7 +181,7 @@ func (d *demo) oneJoinsSecondStream(ctx context.Context) error {
 	defer api.Stop()
 	from := api.Mark()
 	d.begin()
-	if _, err := d.cli(w1.netns, d.stack.WorkloadSocket(), "stream", "join", "api", "--attachment", w1.name+"-"+nic); err != nil {
+	if err := d.cli(w1.netns, d.stack.WorkloadSocket(), "stream", "join", "api", "--attachment", w1.name+"-"+nic); err != nil {
 		return err
 	}
 	d.took(d.changeMoment, "w1: weft stream join api")

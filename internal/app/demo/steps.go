@@ -5,7 +5,6 @@ package demo
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -33,14 +32,12 @@ func (d *demo) attachThree(context.Context) error {
 
 // attach runs the command that a user would type inside the workload.
 func (d *demo) attach(w *workload, iface, service string) error {
-	_, err := d.cli(w.netns, d.stack.WorkloadSocket(),
+	return d.cli(w.netns, d.stack.WorkloadSocket(),
 		"attachment", "add", service, "--name", w.name+"-"+iface, "--interface", iface, "--stream", "web")
-	return err
 }
 
 func (d *demo) detach(w *workload, iface string) error {
-	_, err := d.cli(w.netns, d.stack.WorkloadSocket(), "attachment", "delete", w.name+"-"+iface)
-	return err
+	return d.cli(w.netns, d.stack.WorkloadSocket(), "attachment", "delete", w.name+"-"+iface)
 }
 
 // describe prints what the kernel of the workload shows, not what we believe.
@@ -215,5 +212,3 @@ func (d *demo) pristine(w *workload) error {
 		"%s still runs as pid %d; interfaces of ours %d, routes and rules of ours %d", w.name, w.pid(), len(ifaces), routing)
 	return nil
 }
-
-func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

@@ -15,22 +15,22 @@ import (
 
 // cli runs a weft command in a child process inside a namespace: the agent
 // takes the caller's namespace from the kernel.
-func (d *demo) cli(path, socket string, args ...string) (string, error) {
+func (d *demo) cli(path, socket string, args ...string) error {
 	self, err := os.Executable()
 	if err != nil {
-		return "", err
+		return err
 	}
 	cmd := exec.Command(self, args...)
 	cmd.Env = append(os.Environ(), "WEFT_SOCKET="+socket)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
 	if err := netns.Do(path, cmd.Start); err != nil {
-		return "", err
+		return err
 	}
 	if err := cmd.Wait(); err != nil {
-		return "", fmt.Errorf("weft %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
+		return fmt.Errorf("weft %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
 	}
-	return out.String(), nil
+	return nil
 }
 
 // stopAll ends whatever runs, in the reverse order, also after a failure.

@@ -35,7 +35,7 @@ type testRun struct {
 // returns the mean time of a run in whole nanoseconds. ebpf.Program.Benchmark
 // cannot name an interface.
 func Time(p *ebpf.Program, frame []byte, ifindex, repeat int) (time.Duration, error) {
-	var ctx [11]uint32 // the head of struct __sk_buff
+	var ctx [11]uint32                                 // the head of struct __sk_buff
 	ctx[9], ctx[10] = uint32(ifindex), uint32(ifindex) // ingress_ifindex, ifindex
 	attr := testRun{
 		fd: uint32(p.FD()), sizeIn: uint32(len(frame)), repeat: uint32(repeat),

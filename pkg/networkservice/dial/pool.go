@@ -217,7 +217,7 @@ func (c *Conn) expire() {
 		return // somebody took it in the meantime
 	}
 	delete(c.pool.conns, c.url)
-	_ = c.ClientConn.Close()
+	_ = c.Close()
 }
 
 // Close closes every connection, used or not.
@@ -230,6 +230,6 @@ func (p *Pool) Close() {
 			c.expiry.Stop()
 		}
 		delete(p.conns, key)
-		_ = c.ClientConn.Close()
+		_ = c.Close()
 	}
 }

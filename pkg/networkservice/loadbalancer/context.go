@@ -68,7 +68,7 @@ func parseMAC(text string) (net.HardwareAddr, error) {
 func deriveMAC(names ...string) net.HardwareAddr {
 	hash := sha256.New()
 	for _, name := range names {
-		hash.Write([]byte(fmt.Sprintf("%d:%s", len(name), name)))
+		_, _ = fmt.Fprintf(hash, "%d:%s", len(name), name) // never fails
 	}
 	return append(net.HardwareAddr{0x0a}, hash.Sum(nil)[:5]...)
 }
