@@ -81,9 +81,9 @@ func TestUpdateInPlace(t *testing.T) {
 
 func TestEndpointsComeAndGo(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {
-		a := w.mustAttach(spec("a", "web"), 0)
+		w.mustAttach(spec("a", "web"), 0)
 		synctest.Wait()
-		a = w.get("a")
+		a := w.get("a")
 		wantCondition(t, a, attachment.Ready, attachment.False, attachment.ReasonNoEndpoint)
 		wantCondition(t, a, attachment.Accepted, attachment.Unknown, attachment.ReasonNoEndpoint)
 

@@ -12,7 +12,7 @@ import (
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
-// ErrTooManyStreams: the data plane has no stream number left.
+// ErrTooManyStreams says that the data plane has no stream number left.
 var ErrTooManyStreams = errors.New("the replica has no room for another stream")
 
 // watcher is told of streams whose VIPs have changed.

@@ -13,16 +13,16 @@ var (
 	ErrTooManyTargets = errors.New("the replica has no room for another target")
 	// ErrInterfaceTaken: another connection has the leg interface.
 	ErrInterfaceTaken = errors.New("leg interface is taken by another connection")
-	// ErrClosed: the balancer has been closed.
+	// ErrClosed says that the balancer has been closed.
 	ErrClosed = errors.New("balancer is closed")
 )
 
-// UnknownStreamError: a target asks for a stream that is not configured.
+// UnknownStreamError says that a target asks for a stream that is not configured.
 type UnknownStreamError struct{ Stream string }
 
 func (e *UnknownStreamError) Error() string { return fmt.Sprintf("unknown stream %q", e.Stream) }
 
-// MaxTargetsError: a stream has as many targets as it may have.
+// MaxTargetsError says that a stream has as many targets as it may have.
 type MaxTargetsError struct {
 	Stream string
 	Max    int

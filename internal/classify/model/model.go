@@ -7,6 +7,7 @@
 package model
 
 import (
+	"errors"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -142,7 +143,7 @@ func (w World) Gateways(v4 bool) []netip.Addr {
 
 // link is the verdict on the link layer, "" if the frame concerns us.
 func (w World) link(p packet.Packet, err error) string {
-	if err == packet.ErrEthernet && len(p.Tags) == 0 {
+	if errors.Is(err, packet.ErrEthernet) && len(p.Tags) == 0 {
 		return Malformed
 	}
 	ours := w.VLAN == 0
@@ -156,11 +157,11 @@ func (w World) link(p packet.Packet, err error) string {
 		}
 	}
 	switch {
-	case err == packet.ErrEthernet:
+	case errors.Is(err, packet.ErrEthernet):
 		return Malformed
-	case !ours, err == packet.ErrTags:
+	case !ours, errors.Is(err, packet.ErrTags):
 		return PassVLAN
-	case err == packet.ErrNetwork:
+	case errors.Is(err, packet.ErrNetwork):
 		return Malformed
 	case p.EtherType == packet.EtherIPv4, p.EtherType == packet.EtherIPv6, p.EtherType == packet.EtherARP:
 		return ""

@@ -12,10 +12,10 @@ import (
 	"sync"
 )
 
-// ErrExhausted: a prefix has no free address left.
+// ErrExhausted says that a prefix has no free address left.
 var ErrExhausted = errors.New("no free address")
 
-// TakenError: an address that was asked for belongs to somebody else.
+// TakenError says that an address that was asked for belongs to somebody else.
 type TakenError struct {
 	Address netip.Addr
 	Holder  string // its owner, or what keeps it from being given away
