@@ -7,8 +7,8 @@
 package model
 
 import (
-	"errors"
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"slices"
 	"sort"
@@ -183,7 +183,7 @@ func (w World) leave(verdict string, frame []byte, p packet.Packet) Decision {
 // transport is why a packet to a VIP cannot be classified, "" if it can.
 func transport(p packet.Packet, err error) string {
 	switch {
-	case err == packet.ErrExtension:
+	case errors.Is(err, packet.ErrExtension):
 		return Extension
 	case err != nil:
 		return Malformed
