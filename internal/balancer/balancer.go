@@ -20,9 +20,8 @@ type Limits struct {
 	TableSize uint32 // of a stream that does not say; 0 = maglev.DefaultSize
 }
 
-// bringUps bounds how many links are being brought up at once: attaching a
-// program waits for an RCU grace period, so that one after the other would be
-// slow, but not for the CPU.
+// bringUps bounds how many links are being brought up at once: each waits for
+// its turn in the kernel, not for the CPU.
 const bringUps = 32
 
 // Balancer is one replica's engine; see the package comment. Its methods may be
@@ -49,7 +48,8 @@ type Balancer struct {
 	targets  map[string]*target
 	legs     map[string]*leg // by interface name
 	present  map[string]nl.Link
-	retired  []retired
+	programs map[int]attachment // reply programs, by the link's index
+	retired  []attachment       // to be closed
 	streamID numbers
 	targetID numbers
 	order    uint64        // of dirty streams
@@ -77,6 +77,7 @@ func New(dp DataPlane, links Links, limits Limits, log *slog.Logger) (*Balancer,
 		targets:  map[string]*target{},
 		legs:     map[string]*leg{},
 		present:  map[string]nl.Link{},
+		programs: map[int]attachment{},
 		streamID: numbers{first: 0, end: limits.Streams},
 		targetID: numbers{first: 1, end: limits.Targets},
 		changed:  make(chan struct{}),
@@ -107,8 +108,10 @@ func (b *Balancer) Close() {
 		if l.up {
 			left = append(left, l)
 		}
-		b.detach(l)
 		l.up = false
+	}
+	for index := range b.programs {
+		b.detach(index)
 	}
 	clear(b.legs)
 	for _, t := range b.targets {

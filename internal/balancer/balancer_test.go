@@ -79,28 +79,6 @@ func TestCarrier(t *testing.T) {
 	}
 }
 
-func TestLinkReplaced(t *testing.T) {
-	f := start(t, Stream{Name: "web"})
-	f.join(1, "web")
-	f.wantTable("web", 1)
-	f.links.remove(101)
-	f.wantTable("web")
-	f.links.add(201, ifname(1))
-	f.wantTable("web", 1)
-	id := f.Snapshot().Target("target-1").ID
-	f.plane.set(func() {
-		if f.plane.targets[id].IfIndex != 201 || f.plane.attached[101] || !f.plane.attached[201] {
-			t.Errorf("target at %+v, programs %v", f.plane.targets[id], f.plane.attached)
-		}
-	})
-	// Replaced without a word about the old one.
-	f.links.add(301, ifname(1))
-	f.wait(func(s Snapshot) bool {
-		return s.Target("target-1").Legs[0].IfIndex == 301 && !s.Stream("web").Pending && s.Target("target-1").Legs[0].Up
-	})
-	f.wantTable("web", 1)
-}
-
 func TestStreamsChangeInPlace(t *testing.T) {
 	f := start(t, Stream{Name: "web"}, Stream{Name: "sip"})
 	f.join(1, "web")

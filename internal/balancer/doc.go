@@ -17,7 +17,8 @@
 // are up the target enters the tables of its streams. When carrier or link are
 // lost the target leaves them at once: first the tables without it are built
 // and flipped, then the target is dropped. A packet therefore never meets a
-// slot whose target is unknown.
+// slot whose target is unknown. The reply program stays on a link until the
+// link is gone, so that a target that leaves can answer what it was sent.
 //
 // # Order of work
 //

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/internal/testutil"
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
@@ -299,6 +301,15 @@ func (f *fixture) wantTable(name string, targets ...int) {
 	if got := f.plane.table(f.Balancer, name); !slices.Equal(got, want) {
 		f.t.Fatalf("table of %s has %v, want %v", name, got, want)
 	}
+}
+
+// wantPrograms waits for the reply program to be on exactly these links.
+func (f *fixture) wantPrograms(links ...int) {
+	f.t.Helper()
+	testutil.Eventually(f.t, 10*time.Second, fmt.Sprintf("reply programs on %v", links), func() (same bool) {
+		f.plane.set(func() { same = slices.Equal(slices.Sorted(maps.Keys(f.plane.attached)), links) })
+		return same
+	})
 }
 
 func (f *fixture) wait(cond func(Snapshot) bool) {

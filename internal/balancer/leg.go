@@ -30,10 +30,9 @@ type leg struct {
 	iface       string
 	mac, legMAC net.HardwareAddr
 
-	index    int       // of the link that is there, 0 = none
-	program  io.Closer // the reply program on it, nil = not attached
-	busy     bool      // a goroutine is bringing it up
-	up       bool      // program attached and carrier: packets may be sent
+	index    int  // of the link that is there, 0 = none
+	busy     bool // a goroutine is bringing it up
+	up       bool // program attached and carrier: packets may be sent
 	failures int
 	err      error // of the last attempt to bring it up
 }
@@ -46,6 +45,9 @@ func (b *Balancer) linkEvent(event nl.LinkEvent) {
 		return
 	}
 	link := event.Link
+	if event.Gone {
+		b.detach(link.Index)
+	}
 	for name, old := range b.present {
 		if old.Index == link.Index && (name != link.Name || event.Gone) { // renamed or gone
 			delete(b.present, name)
@@ -53,6 +55,9 @@ func (b *Balancer) linkEvent(event nl.LinkEvent) {
 		}
 	}
 	if !event.Gone {
+		if old, ok := b.present[link.Name]; ok && old.Index != link.Index { // gone without a word
+			b.detach(old.Index)
+		}
 		b.present[link.Name] = link
 		b.followName(link.Name)
 	}
@@ -68,36 +73,42 @@ func (b *Balancer) followName(name string) {
 func (b *Balancer) follow(l *leg) {
 	link := b.present[l.iface] // zero when there is none
 	if link.Index != l.index {
-		b.detach(l)
 		l.index, l.failures, l.err = link.Index, 0, nil
 	}
-	if up := l.program != nil && link.Up && link.Carrier; up != l.up {
+	attached := b.programs[l.index].program != nil
+	if up := attached && link.Up && link.Carrier; up != l.up {
 		l.up = up
 		b.touchAll(l.target, !up)
 		b.rouse()
 		b.notify()
 	}
-	if l.index != 0 && l.program == nil && !l.busy {
+	if l.index != 0 && !attached && !l.busy {
 		l.busy = true
 		index := l.index
 		b.work.Go(func() { b.bringUp(l, index) })
 	}
 }
 
-// retired is a reply program to close.
-type retired struct {
+// attachment is the reply program on a link.
+type attachment struct {
 	iface   string
 	program io.Closer
 }
 
-// detach takes the program from a leg. It is closed by and by: that waits for
-// the kernel, and no removal shall wait with it. The caller holds the lock.
-func (b *Balancer) detach(l *leg) {
-	if l.program != nil {
-		b.retired = append(b.retired, retired{l.iface, l.program})
-		l.program = nil
-		b.rouse()
+// detach takes the program from a link that has gone, or is left behind. Not
+// when its leg is removed: the target's answers to the last packets it was sent
+// are still to come. It is closed by and by: that takes its turn in the kernel,
+// and no removal shall wait with it. The caller holds the lock.
+func (b *Balancer) detach(index int) {
+	if a, ok := b.programs[index]; ok {
+		delete(b.programs, index)
+		b.retire(a)
 	}
+}
+
+func (b *Balancer) retire(a attachment) {
+	b.retired = append(b.retired, a)
+	b.rouse()
 }
 
 // abandon sets the links of working legs down, so that nobody sends into them
@@ -118,15 +129,15 @@ func (b *Balancer) abandon(legs []*leg) {
 func (b *Balancer) closeRetired() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, r := range b.retired {
-		b.work.Go(func() { b.closeProgram(r.iface, r.program) })
+	for _, a := range b.retired {
+		b.work.Go(func() { b.closeProgram(a) })
 	}
 	b.retired = nil
 }
 
-func (b *Balancer) closeProgram(iface string, program io.Closer) {
-	if err := program.Close(); err != nil {
-		b.log.Warn("detach reply program", "iface", iface, "err", err)
+func (b *Balancer) closeProgram(a attachment) {
+	if err := a.program.Close(); err != nil {
+		b.log.Warn("detach reply program", "iface", a.iface, "err", err)
 	}
 }
 
@@ -138,12 +149,12 @@ func (b *Balancer) bringUp(l *leg, index int) {
 	case <-b.ctx.Done():
 		return
 	}
-	program, err := b.dp.AttachLeg(index)
-	if err != nil {
+	made := attachment{iface: l.iface}
+	var err error
+	if made.program, err = b.dp.AttachLeg(index); err != nil {
 		err = fmt.Errorf("attach reply program to %s: %w", l.iface, err)
 	} else if err = b.links.SetUp(index); err != nil {
-		b.closeProgram(l.iface, program)
-		program = nil
+		b.closeProgram(made)
 	}
 	<-b.slots
 
@@ -151,15 +162,14 @@ func (b *Balancer) bringUp(l *leg, index int) {
 	defer b.mu.Unlock()
 	if b.legs[l.iface] != l || l.index != index { // overtaken by events
 		l.busy = false
-		if program != nil {
-			b.retired = append(b.retired, retired{l.iface, program})
-			b.rouse()
+		if err == nil {
+			b.retire(made)
 		}
 		b.followName(l.iface)
 		return
 	}
 	if l.err = err; err == nil {
-		l.busy, l.failures, l.program = false, 0, program
+		l.busy, l.failures, b.programs[index] = false, 0, made
 		b.follow(l)
 		b.notify()
 		return

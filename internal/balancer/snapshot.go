@@ -94,7 +94,7 @@ func (b *Balancer) Snapshot() Snapshot {
 		for _, l := range t.legs {
 			state.Legs = append(state.Legs, LegState{
 				Connection: l.connection, Interface: l.iface, IfIndex: l.index, MAC: l.mac, LegMAC: l.legMAC,
-				Attached: l.program != nil, Up: l.up, Active: l == active, Error: text(l.err),
+				Attached: b.programs[l.index].program != nil, Up: l.up, Active: l == active, Error: text(l.err),
 			})
 		}
 		snapshot.Targets = append(snapshot.Targets, state)

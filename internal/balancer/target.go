@@ -191,7 +191,8 @@ func (b *Balancer) setLeg(known *target, t Target) {
 }
 
 // Unregister removes what the connection registered. When it returns nil no
-// packet is sent to its leg any more. A connection that is not registered has
+// packet is sent to its leg any more; what still comes from it goes its way
+// until the link is gone. A connection that is not registered has
 // been removed already.
 func (b *Balancer) Unregister(ctx context.Context, connection string) error {
 	b.mu.Lock()
@@ -213,7 +214,6 @@ func (b *Balancer) removeLeg(l *leg) []await {
 	t := l.target
 	t.legs = slices.DeleteFunc(t.legs, func(other *leg) bool { return other == l })
 	l.up = false
-	b.detach(l)
 	waitFor := b.touchAll(t, true)
 	if len(t.legs) == 0 {
 		t.streams = nil

@@ -26,8 +26,10 @@
 //
 // # On Close
 //
-// The leg gets no more packets, then the next elements close, then the leg goes,
-// so that no packet is sent to an endpoint that has forgotten the target.
+// The next elements close first, so that the endpoint sends nothing more; then
+// the leg gets no more packets, then it goes. Until then what the endpoint has
+// sent last can be answered. When the next elements fail, or do not answer in
+// time, the leg goes all the same.
 //
 // # Metrics
 //

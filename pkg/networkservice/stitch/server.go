@@ -67,13 +67,17 @@ func (s *server) connect(ctx context.Context, conn *networkservice.Connection) e
 }
 
 func (s *server) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {
-	withdrawErr := s.stitcher.Withdraw(ctx, conn.GetId())
+	cleanup := postpone.ContextWithValues(ctx)
 	_, closeErr := next.Server(ctx).Close(ctx, conn)
+	// An endpoint that does not answer has used up ctx; the leg goes all the same.
+	ctx, cancel := cleanup()
+	defer cancel()
+	withdrawErr := s.stitcher.Withdraw(ctx, conn.GetId())
 	// Without the way to the client's namespace, which may be gone, only what
 	// is outside of it can be removed.
 	netNS, _ := fd.Path(ctx, conn.GetMechanism().GetParameters()[kernel.NetNSURL])
 	disconnectErr := s.stitcher.DisconnectIn(ctx, conn.GetId(), netNS)
-	if err := errors.Join(toStatus(withdrawErr), closeErr, toStatus(disconnectErr)); err != nil {
+	if err := errors.Join(closeErr, toStatus(withdrawErr), toStatus(disconnectErr)); err != nil {
 		return nil, err
 	}
 	return &emptypb.Empty{}, nil

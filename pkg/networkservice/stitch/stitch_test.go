@@ -6,21 +6,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
-	"net/url"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/connect"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/chain"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
-	"github.com/networkservicemesh/sdk/pkg/tools/clienturlctx"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -30,7 +26,6 @@ import (
 
 	"github.com/weft-project/weft/internal/log"
 	node "github.com/weft-project/weft/internal/stitch"
-	"github.com/weft-project/weft/pkg/networkservice/extracontext"
 	"github.com/weft-project/weft/pkg/networkservice/kernelmech"
 	"github.com/weft-project/weft/pkg/networkservice/stitch"
 )
@@ -56,14 +51,14 @@ func (f *fakeNode) Connect(_ context.Context, leg node.Leg) error {
 	return f.err["connect"]
 }
 
-func (f *fakeNode) Withdraw(_ context.Context, id string) error {
+func (f *fakeNode) Withdraw(ctx context.Context, id string) error {
 	*f.events = append(*f.events, "withdraw "+id)
-	return f.err["withdraw"]
+	return errors.Join(f.err["withdraw"], ctx.Err())
 }
 
-func (f *fakeNode) DisconnectIn(_ context.Context, id, netNS string) error {
+func (f *fakeNode) DisconnectIn(ctx context.Context, id, netNS string) error {
 	*f.events = append(*f.events, "disconnect "+id+" in "+netNS)
-	return f.err["disconnect"]
+	return errors.Join(f.err["disconnect"], ctx.Err())
 }
 
 // fakeEndpoint answers with a context.
@@ -72,6 +67,7 @@ type fakeEndpoint struct {
 	fill   func(*networkservice.Connection)
 	err    error
 	closed error
+	hangs  bool // on Close
 }
 
 func (f *fakeEndpoint) Request(_ context.Context, request *networkservice.NetworkServiceRequest, _ ...grpc.CallOption) (*networkservice.Connection, error) {
@@ -87,8 +83,12 @@ func (f *fakeEndpoint) Request(_ context.Context, request *networkservice.Networ
 	return conn, nil
 }
 
-func (f *fakeEndpoint) Close(context.Context, *networkservice.Connection, ...grpc.CallOption) (*emptypb.Empty, error) {
+func (f *fakeEndpoint) Close(ctx context.Context, _ *networkservice.Connection, _ ...grpc.CallOption) (*emptypb.Empty, error) {
 	*f.events = append(*f.events, "close")
+	if f.hangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	return &emptypb.Empty{}, f.closed
 }
 
@@ -143,7 +143,7 @@ func TestOrder(t *testing.T) {
 		if _, err := f.server.Close(t.Context(), ask().GetConnection()); err != nil {
 			t.Fatal(err)
 		}
-		f.want(t, "withdraw a", "close", "disconnect a in /run/netns/workload")
+		f.want(t, "close", "withdraw a", "disconnect a in /run/netns/workload")
 	}
 }
 
@@ -225,7 +225,19 @@ func TestCloseJoinsErrors(t *testing.T) {
 			t.Errorf("%v misses %q", err, what)
 		}
 	}
-	f.want(t, "withdraw a", "close", "disconnect a in /run/netns/workload")
+	f.want(t, "close", "withdraw a", "disconnect a in /run/netns/workload")
+}
+
+func TestCloseOfAHangingEndpoint(t *testing.T) {
+	f := newFixture()
+	f.endpoint.hangs = true
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, err := f.server.Close(ctx, ask().GetConnection())
+	if err == nil || strings.Count(err.Error(), context.DeadlineExceeded.Error()) != 1 {
+		t.Errorf("%v, want the endpoint's error and no other", err)
+	}
+	f.want(t, "close", "withdraw a", "disconnect a in /run/netns/workload")
 }
 
 func TestRequestWithoutTokenIsRefused(t *testing.T) {
@@ -241,154 +253,4 @@ func TestRequestWithoutTokenIsRefused(t *testing.T) {
 	if _, err := f.server.Request(t.Context(), request); err != nil {
 		t.Error(err)
 	}
-}
-
-func prefixes(texts ...string) []netip.Prefix {
-	var result []netip.Prefix
-	for _, text := range texts {
-		result = append(result, netip.MustParsePrefix(text))
-	}
-	return result
-}
-
-func mac(text string) net.HardwareAddr {
-	parsed, err := net.ParseMAC(text)
-	if err != nil {
-		panic(err)
-	}
-	return parsed
-}
-
-func route(prefix, gateway string) node.Route {
-	r := node.Route{Prefix: netip.MustParsePrefix(prefix)}
-	if gateway != "" {
-		r.Gateway = netip.MustParseAddr(gateway)
-	}
-	return r
-}
-
-// A load balancer's answer.
-func TestLegOfALoadBalancer(t *testing.T) {
-	f := newFixture()
-	f.endpoint.fill = func(conn *networkservice.Connection) {
-		conn.Context = &networkservice.ConnectionContext{
-			IpContext: &networkservice.IPContext{
-				SrcIpAddrs: []string{"172.16.0.5/32", "fd00::5/128", "20.0.0.1/32", "2000::1/128"},
-				DstIpAddrs: []string{"172.16.0.1/32", "fd00::1/128"},
-				SrcRoutes:  []*networkservice.Route{{Prefix: "172.16.0.1/32"}, {Prefix: "fd00::1/128"}},
-				DstRoutes:  []*networkservice.Route{{Prefix: "172.16.0.5/32"}, {Prefix: "fd00::5/128"}},
-				IpNeighbors: []*networkservice.IpNeighbor{
-					{Ip: "169.254.87.1", HardwareAddress: "02:57:45:46:54:01"}, {Ip: "172.16.0.1", HardwareAddress: "02:00:00:00:00:0b"},
-				},
-				Policies: []*networkservice.PolicyRoute{
-					{From: "20.0.0.1/32", Routes: []*networkservice.Route{{Prefix: "0.0.0.0/0", NextHop: "169.254.87.1"}}},
-					{From: "2000::1", Routes: []*networkservice.Route{{Prefix: "::/0", NextHop: "fe80::57:4546:5401"}}},
-				},
-			},
-			EthernetContext: &networkservice.EthernetContext{SrcMac: "02:00:00:00:00:0a", DstMac: "02:00:00:00:00:0b"},
-			MTU:             1400,
-		}
-		extracontext.SetEndpointBringsUp(conn)
-	}
-	if _, err := f.server.Request(t.Context(), ask()); err != nil {
-		t.Fatal(err)
-	}
-	want := node.Leg{
-		ID: "a", EndpointBringsUp: true, Local: true,
-		Client: node.Side{
-			NetNS: "/run/netns/workload", Interface: "nsm-1", MAC: mac("02:00:00:00:00:0a"), MTU: 1400,
-			Addresses: prefixes("172.16.0.5/32", "fd00::5/128", "20.0.0.1/32", "2000::1/128"),
-			Routes:    []node.Route{route("172.16.0.1/32", ""), route("fd00::1/128", "")},
-			Neighbours: []node.Neighbour{
-				{IP: netip.MustParseAddr("169.254.87.1"), MAC: mac("02:57:45:46:54:01")},
-				{IP: netip.MustParseAddr("172.16.0.1"), MAC: mac("02:00:00:00:00:0b")},
-			},
-			Policies: []node.Policy{
-				{From: netip.MustParsePrefix("20.0.0.1/32"), Routes: []node.Route{route("0.0.0.0/0", "169.254.87.1")}},
-				{From: netip.MustParsePrefix("2000::1/128"), Routes: []node.Route{route("::/0", "fe80::57:4546:5401")}},
-			},
-		},
-		Endpoint: node.Side{
-			NetNS: "/run/netns/endpoint", Interface: "leg-1", MAC: mac("02:00:00:00:00:0b"), MTU: 1400,
-			Addresses: prefixes("172.16.0.1/32", "fd00::1/128"),
-			// Not to the VIPs: those belong to many targets.
-			Routes: []node.Route{route("172.16.0.5/32", ""), route("fd00::5/128", "")},
-		},
-	}
-	wantLeg(t, want, f.node.leg)
-}
-
-func wantLeg(t *testing.T, want, got node.Leg) {
-	t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// The answer of an endpoint made of the SDK's elements, with a subnet and a
-// network behind it.
-func TestLegOfAnUpstreamEndpoint(t *testing.T) {
-	f := newFixture()
-	f.endpoint.fill = func(conn *networkservice.Connection) {
-		conn.Context = &networkservice.ConnectionContext{IpContext: &networkservice.IPContext{
-			SrcIpAddrs: []string{"10.0.0.2/24", "10.0.0.2/24"},
-			DstIpAddrs: []string{"10.0.0.1/24", "192.168.9.1/32"},
-			SrcRoutes:  []*networkservice.Route{{Prefix: "10.99.1.7/16"}, {Prefix: "10.98.0.0/16", NextHop: "10.0.0.9"}},
-			DstRoutes:  []*networkservice.Route{{Prefix: "10.50.0.0/16"}},
-		}}
-	}
-	ctx := clienturlctx.WithClientURL(t.Context(), &url.URL{Scheme: "tcp", Host: "192.0.2.1:5001"})
-	if _, err := f.server.Request(ctx, ask()); err != nil {
-		t.Fatal(err)
-	}
-	want := node.Leg{
-		ID: "a",
-		Client: node.Side{
-			NetNS: "/run/netns/workload", Interface: "nsm-1", Addresses: prefixes("10.0.0.2/24"),
-			Routes: []node.Route{route("192.168.9.1/32", ""), route("10.99.0.0/16", "10.0.0.1"), route("10.98.0.0/16", "10.0.0.9")},
-		},
-		Endpoint: node.Side{
-			NetNS: "/run/netns/endpoint", Interface: "leg-1", Addresses: prefixes("10.0.0.1/24", "192.168.9.1/32"),
-			Routes: []node.Route{route("10.50.0.0/16", "10.0.0.2")},
-		},
-	}
-	wantLeg(t, want, f.node.leg)
-}
-
-func TestMalformedAnswerNamesEveryField(t *testing.T) {
-	f := newFixture()
-	f.endpoint.fill = func(conn *networkservice.Connection) {
-		conn.Context = &networkservice.ConnectionContext{
-			IpContext: &networkservice.IPContext{
-				SrcIpAddrs:  []string{"10.0.0.2/33"},
-				DstIpAddrs:  []string{"10.0.0.1/24", "x"},
-				SrcRoutes:   []*networkservice.Route{{Prefix: "y"}},
-				DstRoutes:   []*networkservice.Route{{Prefix: "10.0.0.0/8", NextHop: "z"}},
-				IpNeighbors: []*networkservice.IpNeighbor{{Ip: "n"}, {Ip: "10.0.0.3", HardwareAddress: "02:00"}},
-				Policies: []*networkservice.PolicyRoute{
-					{From: "f"}, {From: "10.0.0.2", Proto: "6"}, {From: "10.0.0.2", Routes: []*networkservice.Route{{Prefix: "p"}}},
-				},
-			},
-			EthernetContext: &networkservice.EthernetContext{SrcMac: "s", DstMac: "02:00:00:00:00:00:00:01"},
-			ExtraContext:    map[string]string{extracontext.LinkKey: "forwarder"},
-		}
-	}
-	request := ask()
-	request.Connection.Mechanism.Parameters[kernel.NetNSURL] = "inode://1/2"
-	_, err := f.server.Request(t.Context(), request)
-	if status.Code(err) != codes.InvalidArgument {
-		t.Errorf("code of %v", err)
-	}
-	for _, want := range []string{
-		`ip_context.src_ip_addrs[0] "10.0.0.2/33"`, `ip_context.dst_ip_addrs[1] "x"`, `ip_context.src_routes[0].prefix "y"`,
-		`ip_context.dst_routes[0].nextHop "z"`, `ip_context.ip_neighbors[0].ip "n"`, `ip_context.ip_neighbors[1].hardware_address "02:00"`,
-		`ip_context.policies[0].from "f"`, `ip_context.policies[1]: policies by protocol or port`, `ip_context.policies[2].routes[0].prefix "p"`,
-		`ethernet_context.src_mac "s"`, `ethernet_context.dst_mac "02:00:00:00:00:00:00:01"`,
-		`extra context weft.dev/link: "forwarder"`, `client's mechanism parameter inodeURL: "inode://1/2": no descriptor came with the request`,
-	} {
-		if !strings.Contains(status.Convert(err).Message(), want) {
-			t.Errorf("missing %s in:\n%v", want, err)
-		}
-	}
-	f.want(t, "request", "close")
 }

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package balancer
+
+import "testing"
+
+func TestLinkReplaced(t *testing.T) {
+	f := start(t, Stream{Name: "web"})
+	f.join(1, "web")
+	f.wantTable("web", 1)
+	f.links.remove(101)
+	f.wantTable("web")
+	f.links.add(201, ifname(1))
+	f.wantTable("web", 1)
+	id := f.Snapshot().Target("target-1").ID
+	f.plane.set(func() {
+		if f.plane.targets[id].IfIndex != 201 || f.plane.attached[101] || !f.plane.attached[201] {
+			t.Errorf("target at %+v, programs %v", f.plane.targets[id], f.plane.attached)
+		}
+	})
+	// Replaced without a word about the old one.
+	f.links.add(301, ifname(1))
+	f.wait(func(s Snapshot) bool {
+		return s.Target("target-1").Legs[0].IfIndex == 301 && !s.Stream("web").Pending && s.Target("target-1").Legs[0].Up
+	})
+	f.wantTable("web", 1)
+	f.wantPrograms(301)
+}
+
+// A target that leaves may still have packets to answer: its link keeps the
+// reply program until it goes, or is used again.
+func TestLinkOutlivesItsLeg(t *testing.T) {
+	f := start(t, Stream{Name: "web"})
+	for range 2 {
+		f.join(1, "web")
+		f.wantTable("web", 1)
+		if err := f.Unregister(t.Context(), "conn-1"); err != nil {
+			t.Fatal(err)
+		}
+		f.wait(func(s Snapshot) bool { return len(s.Targets) == 0 })
+		f.wantPrograms(101)
+		f.register(wish(1, "web"))
+		f.wantTable("web", 1)
+		if err := f.Unregister(t.Context(), "conn-1"); err != nil {
+			t.Fatal(err)
+		}
+		f.wantPrograms(101)
+		f.links.remove(101)
+		f.wantPrograms()
+	}
+	f.join(1, "web")
+	f.wantTable("web", 1)
+	if err := f.Unregister(t.Context(), "conn-1"); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	f.wantPrograms()
+}
