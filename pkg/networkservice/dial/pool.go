@@ -71,8 +71,9 @@ type Conn struct {
 	users  int         // guarded by pool.mu
 	expiry *time.Timer // guarded by pool.mu; runs while users is 0
 
-	mu  sync.Mutex
-	err error // of the last attempt to connect
+	mu    sync.Mutex
+	err   error         // of the last attempt to connect
+	tried chan struct{} // closed and replaced when an attempt fails
 }
 
 // Invoke fails when the connection is lost, whatever the pool's options say about
@@ -116,7 +117,7 @@ func (p *Pool) acquire(u *url.URL) (*Conn, error) {
 		}
 		return c, nil
 	}
-	c := &Conn{url: key, pool: p, users: 1}
+	c := &Conn{url: key, pool: p, users: 1, tried: make(chan struct{})}
 	target, dial, err := route(u)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
@@ -125,9 +126,7 @@ func (p *Pool) acquire(u *url.URL) (*Conn, error) {
 		grpc.WithConnectParams(Reconnect),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			conn, err := dial(ctx, address)
-			c.mu.Lock()
-			c.err = err
-			c.mu.Unlock()
+			c.dialled(err)
 			return conn, err
 		}))
 	if c.ClientConn, err = grpc.NewClient(target, options...); err != nil {
@@ -167,8 +166,7 @@ func (c *Conn) ready(ctx context.Context, timeout time.Duration) error {
 	state := c.GetState()
 	if state == connectivity.TransientFailure {
 		// What failed for somebody else says nothing about now.
-		c.ResetConnectBackoff()
-		c.WaitForStateChange(ctx, state)
+		c.retry(ctx)
 		state = c.GetState()
 	}
 	for {
@@ -188,6 +186,36 @@ func (c *Conn) ready(ctx context.Context, timeout time.Duration) error {
 		}
 		state = c.GetState()
 	}
+}
+
+func (c *Conn) dialled(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+	if err != nil {
+		close(c.tried)
+		c.tried = make(chan struct{})
+	}
+}
+
+// retry connects now and waits for the outcome. A connection that failed stays
+// in state TransientFailure until an attempt succeeds, so that the end of one
+// that fails has to be watched for itself.
+func (c *Conn) retry(ctx context.Context) {
+	c.mu.Lock()
+	tried := c.tried
+	c.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		select {
+		case <-tried:
+		case <-ctx.Done():
+		}
+	}()
+	c.ResetConnectBackoff()
+	c.WaitForStateChange(ctx, connectivity.TransientFailure)
 }
 
 // reason returns why the last attempt failed, or otherwise.
