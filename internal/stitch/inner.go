@@ -192,7 +192,11 @@ func (in *inner) checkAddresses(h *nl.Handle, missing []netip.Prefix, policies m
 				continue
 			}
 			name := fmt.Sprint("interface ", index)
-			if link, err := h.LinkByIndex(index); err == nil {
+			link, err := h.LinkByIndex(index)
+			if errors.Is(err, nl.ErrNotFound) {
+				continue // it went while we were looking
+			}
+			if err == nil {
 				if strings.HasPrefix(link.Alias, endpointAlias) {
 					continue // all legs of an endpoint have its address
 				}
