@@ -58,6 +58,14 @@ func (m *Manager) Update(ctx context.Context, name string, scope Scope, change C
 		}
 		return before, nil
 	})
+	if undoErr == nil && refused(err) {
+		m.mu.Lock()
+		generation = e.generation
+		m.mu.Unlock()
+		// The answer is for when all is as it was. Whether it has become so is
+		// in the conditions.
+		_, _ = m.await(ctx, e, generation, m.RequestTimeout)
+	}
 	return Attachment{}, errors.Join(err, undoErr)
 }
 
