@@ -15,6 +15,7 @@ import (
 func (s *Stitcher) event(e nl.LinkEvent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.depart(e)
 	p := s.byIndex[e.Link.Index]
 	if p == nil || s.closed {
 		return

@@ -72,7 +72,7 @@ func (s *Stitcher) removeLeg(host *nl.Handle, p *port, l *leg) error {
 			return err
 		}
 	}
-	return s.remove(host, ends...)
+	return s.remove(ends...)
 }
 
 // shrink brings the client's interface to what its remaining legs want.

@@ -4,7 +4,6 @@ package stitch
 
 import (
 	"errors"
-	"fmt"
 	"net"
 
 	"github.com/weft-project/weft/internal/nl"
@@ -111,41 +110,8 @@ func (c *connecting) changeMAC(e *end, mac net.HardwareAddr) error {
 func (c *connecting) replace(l *leg) {
 	old := l.endpoint
 	c.tx.after(func() {
-		if err := errors.Join(c.s.clear(&old), c.s.remove(c.host, &old)); err != nil {
+		if err := errors.Join(c.s.clear(&old), c.s.remove(&old)); err != nil {
 			c.s.log.Error("remove replaced interface", "conn", l.want.ID, "iface", old.outerName, "err", err)
 		}
 	})
-}
-
-// remove deletes interfaces, all at once, with what the data path has of them.
-func (s *Stitcher) remove(host *nl.Handle, ends ...*end) error {
-	var indices []int
-	for _, e := range ends {
-		if e.outer != 0 {
-			indices = append(indices, e.outer)
-		}
-	}
-	if err := host.DeleteLinks(indices...); err != nil {
-		return err
-	}
-	var errs []error
-	for _, e := range ends {
-		if e.outer != 0 {
-			errs = append(errs, s.forget(e))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// forget drops what the data path knows of an interface that is gone.
-func (s *Stitcher) forget(e *end) error {
-	outer := e.outer
-	e.outer = 0
-	s.mu.Lock()
-	delete(s.byIndex, outer)
-	s.mu.Unlock()
-	if err := s.xc.Delete(outer); err != nil {
-		return fmt.Errorf("forget %s: %w", e.outerName, err)
-	}
-	return nil
 }

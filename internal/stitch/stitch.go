@@ -109,14 +109,15 @@ type Stitcher struct {
 	xc      *xconnect.XConnect
 	handles handlePool
 	stop    context.CancelFunc
-	work    sync.WaitGroup // refreshes under way
+	work    sync.WaitGroup // refreshes and deletions under way
 
-	mu      sync.Mutex
-	closed  bool
-	ports   map[portKey]*port
-	legs    map[string]*port // by leg id
-	byIndex map[int]*port    // by outer end of client and endpoint
-	tables  tableSet         // has a lock of its own
+	mu         sync.Mutex
+	closed     bool
+	ports      map[portKey]*port
+	legs       map[string]*port   // by leg id
+	byIndex    map[int]*port      // by outer end of client and endpoint
+	departures map[int]*departure // by outer end that is being deleted
+	tables     tableSet           // has a lock of its own
 }
 
 // New opens the cross-connect and starts to follow the links of the node.
@@ -131,7 +132,8 @@ func New(opts Options) (*Stitcher, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Stitcher{
 		opts: opts, log: opts.Logger, xc: xc, handles: handlePool{netNS: opts.NetNS}, stop: cancel,
-		ports: map[portKey]*port{}, legs: map[string]*port{}, byIndex: map[int]*port{}, tables: tableSet{},
+		ports: map[portKey]*port{}, legs: map[string]*port{}, byIndex: map[int]*port{},
+		departures: map[int]*departure{}, tables: tableSet{},
 	}
 	if err := nl.WatchLinks(ctx, opts.NetNS, s.event); err != nil {
 		cancel()
