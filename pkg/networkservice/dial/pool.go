@@ -71,9 +71,11 @@ type Conn struct {
 	users  int         // guarded by pool.mu
 	expiry *time.Timer // guarded by pool.mu; runs while users is 0
 
-	mu    sync.Mutex
-	err   error         // of the last attempt to connect
-	tried chan struct{} // closed and replaced when an attempt fails
+	mu     sync.Mutex
+	err    error         // of the last attempt to connect
+	begun  int           // attempts
+	failed int           // number of the last attempt that failed
+	tried  chan struct{} // closed and replaced when an attempt fails
 }
 
 // Invoke fails when the connection is lost, whatever the pool's options say about
@@ -125,8 +127,9 @@ func (p *Pool) acquire(u *url.URL) (*Conn, error) {
 	options := append(p.options[:len(p.options):len(p.options)],
 		grpc.WithConnectParams(Reconnect),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			attempt := c.begin()
 			conn, err := dial(ctx, address)
-			c.dialled(err)
+			c.end(attempt, err)
 			return conn, err
 		}))
 	if c.ClientConn, err = grpc.NewClient(target, options...); err != nil {
@@ -188,11 +191,19 @@ func (c *Conn) ready(ctx context.Context, timeout time.Duration) error {
 	}
 }
 
-func (c *Conn) dialled(err error) {
+func (c *Conn) begin() (attempt int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begun++
+	return c.begun
+}
+
+func (c *Conn) end(attempt int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.err = err
 	if err != nil {
+		c.failed = attempt
 		close(c.tried)
 		c.tried = make(chan struct{})
 	}
@@ -200,18 +211,29 @@ func (c *Conn) dialled(err error) {
 
 // retry connects now and waits for the outcome. A connection that failed stays
 // in state TransientFailure until an attempt succeeds, so that the end of one
-// that fails has to be watched for itself.
+// that fails has to be watched for itself; of one that began earlier it would
+// be old news.
 func (c *Conn) retry(ctx context.Context) {
 	c.mu.Lock()
-	tried := c.tried
+	earlier, tried := c.begun, c.tried
 	c.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
 		defer cancel()
-		select {
-		case <-tried:
-		case <-ctx.Done():
+		for {
+			select {
+			case <-tried:
+			case <-ctx.Done():
+				return
+			}
+			c.mu.Lock()
+			done := c.failed > earlier
+			tried = c.tried
+			c.mu.Unlock()
+			if done {
+				return
+			}
 		}
 	}()
 	c.ResetConnectBackoff()
