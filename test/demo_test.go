@@ -6,6 +6,7 @@ package test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/weft-project/weft/internal/app/demo"
 	"github.com/weft-project/weft/internal/app/weft"
 	"github.com/weft-project/weft/internal/cli"
+	"github.com/weft-project/weft/internal/log"
 	"github.com/weft-project/weft/internal/testutil"
 )
 
@@ -21,8 +23,20 @@ import (
 // runs commands and workloads as processes of their own.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
+		if child, ok := children[os.Args[1]]; ok {
+			if err := child(os.Args[2:]); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
 		os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], demo.NewWorkloadCommand()))
 	}
+	level := log.LevelError
+	if name := os.Getenv("WEFT_LOG"); name != "" {
+		level, _ = log.ParseLevel(name)
+	}
+	log.Setup(os.Stderr, level)
 	os.Exit(m.Run())
 }
 
