@@ -40,7 +40,6 @@ type port struct {
 	dead    bool // removed from the Stitcher: look it up again
 	client  end
 	carrier bool // of the client's outer end
-	mtu     int
 	legs    map[string]*leg
 	set     []xconnect.Leg // as written last
 }
