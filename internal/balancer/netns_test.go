@@ -197,6 +197,46 @@ func TestRealTraffic(t *testing.T) {
 	r.wantTable(0)
 }
 
+// A target that has left answers what it was sent before, as long as its link
+// is there.
+func TestAnswersAfterLeaving(t *testing.T) {
+	r := newReplica(t)
+	workload := r.connect(0)
+	r.must(r.Register(t.Context(), target(0)))
+	r.wantTable(0)
+	buffer := make([]byte, 16)
+	var answers []func()
+	for _, vip := range []netip.Addr{lbtest.VIP4, lbtest.VIP6} {
+		server := testutil.ListenPacket(t, workload, "udp", netip.AddrPortFrom(vip, port+1).String())
+		client, err := testutil.Dial(t.Context(), r.router.NetNS, "udp", "", server.LocalAddr().String())
+		r.must(err)
+		t.Cleanup(func() { _ = client.Close() })
+		limit := time.Now().Add(10 * time.Second)
+		r.must(errors.Join(client.SetDeadline(limit), server.SetDeadline(limit)))
+		_, err = client.Write([]byte("?"))
+		r.must(err)
+		_, from, err := server.ReadFrom(buffer)
+		r.must(err)
+		answers = append(answers, func() {
+			_, err := server.WriteTo([]byte("!"), from)
+			r.must(err)
+			if _, err := client.Read(buffer); err != nil {
+				t.Errorf("no answer from %s: %v", vip, err)
+			}
+		})
+	}
+	r.must(r.Unregister(t.Context(), "conn-0"))
+	r.must(r.Wait(t.Context(), func(s balancer.Snapshot) bool { return len(s.Targets) == 0 }))
+	for _, answer := range answers {
+		answer()
+	}
+	// The program is not about to be taken away either.
+	block, err := testutil.Handle(t, r.netNS).IngressBlock(testutil.Link(t, r.netNS, "leg-0").Index)
+	if err != nil || block == 0 {
+		t.Errorf("the leg has block %d, %v", block, err)
+	}
+}
+
 // BenchmarkJoinLeave measures from the link's appearance to the target in force,
 // and back out, with other targets in the table.
 func BenchmarkJoinLeave(b *testing.B) {

@@ -206,6 +206,10 @@ func (s *Stitcher) ownerOf(index int) *port {
 	return s.byIndex[index]
 }
 
+// spareHandles is how many idle sockets a handlePool keeps; many deletions at
+// once need more.
+const spareHandles = 8
+
 // handlePool keeps netlink sockets of the node's own namespace.
 type handlePool struct {
 	netNS string
@@ -228,6 +232,10 @@ func (p *handlePool) get() (*nl.Handle, error) {
 func (p *handlePool) put(h *nl.Handle) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.free) == spareHandles {
+		_ = h.Close()
+		return
+	}
 	p.free = append(p.free, h)
 }
 
