@@ -13,7 +13,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/weft-project/weft/internal/cli"
 	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/internal/testutil"
@@ -224,16 +223,6 @@ func (w *workload) update(trench string, join, leave []string) {
 		Name: w.attachment(trench), JoinStreams: join, LeaveStreams: leave, Wait: true,
 	})
 	must(w.stack.t, err)
-}
-
-// weft runs a command that must succeed from inside the workload.
-func (w *workload) weft(args ...string) string {
-	w.stack.t.Helper()
-	a := w.stack.weft(w.socket, "", args...)
-	if a.code != cli.ExitOK {
-		w.stack.t.Fatalf("weft %v: %s", args, a.err)
-	}
-	return a.out
 }
 
 // watch reads the agent's Watch until an attachment is as wanted.
