@@ -21,11 +21,11 @@ func BenchmarkAttach(b *testing.B) {
 	client := agentv1.NewAgentClient(m.workload())
 	cycle := func() (attach, detach time.Duration) {
 		began := time.Now()
-		if _, err := client.Attach(within(b), attachRequest("a", "web")); err != nil {
+		if _, err := client.Attach(b.Context(), attachRequest("a", "web")); err != nil {
 			b.Fatal(err)
 		}
 		attached := time.Now()
-		if _, err := client.Detach(within(b), &agentv1.DetachRequest{Name: "a"}); err != nil {
+		if _, err := client.Detach(b.Context(), &agentv1.DetachRequest{Name: "a"}); err != nil {
 			b.Fatal(err)
 		}
 		return attached.Sub(began), time.Since(attached)
