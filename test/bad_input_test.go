@@ -88,7 +88,7 @@ func TestBadAttach(t *testing.T) {
 		"foreign address": {&spec{NetworkService: "lb.trench-a", Addresses: []string{"192.0.2.1/32"}}, false,
 			codes.InvalidArgument, []string{"addresses: 192.0.2.1/32"}},
 		"address of another": {&spec{NetworkService: "lb.trench-a", Addresses: []string{taken}}, false,
-			codes.AlreadyExists, []string{"src_ip_addrs", strings.TrimSuffix(taken, "/32")}},
+			codes.AlreadyExists, []string{"addresses: ", strings.TrimSuffix(taken, "/32")}},
 		"unknown stream": {&spec{NetworkService: "lb.trench-a", Streams: []string{"web", "nope"}}, false,
 			codes.NotFound, []string{`streams: unknown stream "nope"`}},
 		"full stream": {&spec{NetworkService: "lb.trench-a", Streams: []string{"single"}}, false,

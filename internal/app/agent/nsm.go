@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -207,5 +208,10 @@ var kindOfCode = map[codes.Code]attachment.Kind{
 // fromMesh turns an error of the mesh into the reconciler's.
 func fromMesh(err error) error {
 	origin := client.Origin(err)
-	return &attachment.Error{Kind: kindOfCode[origin.Code()], Message: origin.Message()}
+	message := origin.Message()
+	// The field's name in NSM is not that in the caller's request.
+	if problem, ok := strings.CutPrefix(message, "src_ip_addrs: "); ok {
+		return &attachment.Error{Kind: kindOfCode[origin.Code()], Field: "addresses", Message: problem}
+	}
+	return &attachment.Error{Kind: kindOfCode[origin.Code()], Message: message}
 }
