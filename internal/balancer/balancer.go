@@ -110,9 +110,6 @@ func (b *Balancer) Close() {
 		}
 		l.up = false
 	}
-	for index := range b.programs {
-		b.detach(index)
-	}
 	clear(b.legs)
 	for _, t := range b.targets {
 		b.hold(t, nil, nil)
@@ -122,6 +119,11 @@ func (b *Balancer) Close() {
 	b.cancel()
 	b.work.Wait()
 	b.abandon(left)
+	b.mu.Lock()
+	for index := range b.programs {
+		b.detach(index)
+	}
+	b.mu.Unlock()
 	b.closeRetired()
 	b.work.Wait()
 }

@@ -103,6 +103,7 @@ func (b *Balancer) detach(index int) {
 	if a, ok := b.programs[index]; ok {
 		delete(b.programs, index)
 		b.retire(a)
+		b.notify()
 	}
 }
 

@@ -2,7 +2,10 @@
 
 package balancer
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func TestLinkReplaced(t *testing.T) {
 	f := start(t, Stream{Name: "web"})
@@ -45,7 +48,9 @@ func TestLinkOutlivesItsLeg(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.wantPrograms(101)
+		f.wait(func(s Snapshot) bool { return slices.Equal(s.Leaving, []string{ifname(1)}) })
 		f.links.remove(101)
+		f.wait(func(s Snapshot) bool { return len(s.Leaving) == 0 })
 		f.wantPrograms()
 	}
 	f.join(1, "web")

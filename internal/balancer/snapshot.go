@@ -12,6 +12,9 @@ import (
 type Snapshot struct {
 	Streams []StreamState // sorted by name
 	Targets []TargetState // sorted by name
+	// Leaving has the interfaces whose legs are registered no more, but which
+	// are there still and take answers; sorted.
+	Leaving []string
 }
 
 // StreamState is the state of a configured stream.
@@ -84,6 +87,16 @@ func (b *Balancer) Snapshot() Snapshot {
 		slices.Sort(state.Targets)
 		snapshot.Streams = append(snapshot.Streams, state)
 	}
+	legs := map[int]bool{}
+	for _, l := range b.legs {
+		legs[l.index] = true
+	}
+	for index, a := range b.programs {
+		if !legs[index] {
+			snapshot.Leaving = append(snapshot.Leaving, a.iface)
+		}
+	}
+	slices.Sort(snapshot.Leaving)
 	for _, t := range b.targets {
 		state := TargetState{Name: t.name, ID: t.id, Streams: slices.Clone(t.streams), Held: slices.Clone(t.held)}
 		for s := range t.tables {

@@ -164,16 +164,19 @@ func (c *Component) URL() *url.URL { return c.server.URLs()[0] }
 func (c *Component) Done() <-chan struct{} { return c.done }
 
 // Stop takes the endpoint out of the registry, so that clients leave, waits for
-// them as long as Config.Drain and ctx allow, and releases everything.
+// them and their interfaces as long as Config.Drain and ctx allow, and releases
+// everything.
 func (c *Component) Stop(ctx context.Context) error {
 	c.stop.Do(func() {
 		defer close(c.done)
 		err := c.unregister(ctx)
 		drain, cancel := context.WithTimeout(ctx, c.config.Drain)
 		defer cancel()
-		none := func(s balancer.Snapshot) bool { return len(s.Targets) == 0 }
+		// While its interface is there, a workload may still answer by it.
+		none := func(s balancer.Snapshot) bool { return len(s.Targets)+len(s.Leaving) == 0 }
 		if c.balancer.Wait(drain, none) != nil {
-			c.log.Warn("clients stay connected", "targets", len(c.balancer.Snapshot().Targets))
+			s := c.balancer.Snapshot()
+			c.log.Warn("clients stay connected", "targets", len(s.Targets), "leaving", len(s.Leaving))
 		}
 		c.stopErr = errors.Join(err, c.undo())
 	})

@@ -10,6 +10,7 @@ package ingress
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"sync"
 
@@ -31,12 +32,22 @@ type Block struct {
 	members map[int]struct{} // interfaces that have joined; may be gone
 }
 
+const maxID = 1<<31 - 1
+
+// ID returns the same id for the same name: a block outlives the process, and
+// the next one finds it again.
+func ID(name string) uint32 {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(name)) // never fails
+	return hash.Sum32()&maxID | 1
+}
+
 // Open returns a block in the namespace at netNS (empty: the present one). Its
 // id makes it that of an earlier process, 0 is a random one. The program has to
 // live until it is replaced or the block is closed.
 func Open(netNS string, id uint32, program *ebpf.Program) (*Block, error) {
 	if id == 0 {
-		id = rand.Uint32N(1<<31-1) + 1
+		id = rand.Uint32N(maxID) + 1
 	}
 	netlink, err := nl.Open(netNS)
 	if err != nil {

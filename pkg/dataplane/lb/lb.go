@@ -73,7 +73,9 @@ func New(cfg Config) (_ *LB, err error) {
 		return nil, err
 	}
 	l.size = blobSizes[0]
-	if l.block, err = ingress.Open(l.cfg.NetNS, 0, l.objs.LbReply); err != nil {
+	// The id of a predecessor that was killed: its legs are taken over.
+	id := ingress.ID(fmt.Sprintf("lb/%s/%d", l.cfg.Interface, l.cfg.VLAN))
+	if l.block, err = ingress.Open(l.cfg.NetNS, id, l.objs.LbReply); err != nil {
 		return nil, err
 	}
 	if l.streams, err = mapMemory(l.objs.LbStreams); err != nil {

@@ -77,6 +77,28 @@ func TestCloseWithLegs(t *testing.T) {
 	check(t, leg.Close())
 }
 
+// A killed process leaves the program on its legs; the next one replaces it.
+func TestAttachLegAfterACrash(t *testing.T) {
+	l, h, index := legWorld(t)
+	_, err := l.AttachLeg(index)
+	check(t, err)
+	check(t, l.block.Close(true))
+	check(t, l.Close())
+	if !hasProgram(t, h, index) {
+		t.Fatal("this is not what a crash leaves")
+	}
+	again := newLB(t, Config{NetNS: l.cfg.NetNS})
+	leg, err := again.AttachLeg(index)
+	check(t, err)
+	if !hasProgram(t, h, index) {
+		t.Error("the leg has no program")
+	}
+	check(t, leg.Close())
+	if hasProgram(t, h, index) {
+		t.Error("the program remains")
+	}
+}
+
 // While the kernel attaches a leg, tables and targets change.
 func TestAttachLegDelaysNothing(t *testing.T) {
 	l, _, _ := legWorld(t)

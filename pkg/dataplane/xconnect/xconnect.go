@@ -5,7 +5,6 @@ package xconnect
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -85,24 +84,17 @@ func Open(cfg Config) (*XConnect, error) {
 	if err := spec.LoadAndAssign(&x.objects, options); err != nil {
 		return nil, fmt.Errorf("load xconnect: %w", err)
 	}
-	if x.block, err = ingress.Open(cfg.NetNS, blockOf(cfg.PinDir), x.objects.Xconnect); err != nil {
+	var id uint32 // unpinned: random
+	if x.pinDir != "" {
+		id = ingress.ID(x.pinDir)
+	}
+	if x.block, err = ingress.Open(cfg.NetNS, id, x.objects.Xconnect); err != nil {
 		return nil, errors.Join(fmt.Errorf("open xconnect: %w", err), x.objects.Close())
 	}
 	if err := x.adopt(); err != nil {
 		return nil, errors.Join(fmt.Errorf("adopt ports: %w", err), x.block.Close(true), x.objects.Close())
 	}
 	return x, nil
-}
-
-// blockOf gives every pin directory its own ingress block, found again after
-// a restart, and every unpinned cross-connect a random one (0).
-func blockOf(pinDir string) uint32 {
-	if pinDir == "" {
-		return 0
-	}
-	hash := fnv.New32a()
-	_, _ = hash.Write([]byte(pinDir)) // never fails
-	return hash.Sum32()&(1<<31-1) | 1
 }
 
 // adopt finds the ports of an earlier process and gives them this program.
