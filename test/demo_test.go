@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weft-project/weft/internal/app/demo"
+	"github.com/weft-project/weft/internal/app/up"
 	"github.com/weft-project/weft/internal/app/weft"
 	"github.com/weft-project/weft/internal/cli"
 	"github.com/weft-project/weft/internal/log"
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 			}
 			os.Exit(0)
 		}
-		os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], demo.NewWorkloadCommand()))
+		os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], up.NewCommand()))
 	}
 	level := log.LevelError
 	if name := os.Getenv("WEFT_LOG"); name != "" {

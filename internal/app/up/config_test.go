@@ -102,3 +102,11 @@ func TestFlagsGoBeforeTheFile(t *testing.T) {
 		t.Error("a relative --run-dir is accepted")
 	}
 }
+
+// The example of the documentation is good.
+func TestExample(t *testing.T) {
+	c, err := Load("../../../deployments/examples/up.yaml")
+	if err != nil || len(c.Replicas) != 2 {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
