@@ -123,7 +123,7 @@ func (s *Stack) components() []*daemonv1.Component {
 	list := []*daemonv1.Component{
 		{Name: "nsmgr", Ready: true, Message: s.mesh.URL().String()},
 		{Name: "forwarder", Ready: true, Message: s.socket("forwarder").String()},
-		{Name: "agent", Ready: true, Message: s.agent.Socket()},
+		{Name: "agent", Ready: true, Message: s.WorkloadSocket()},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

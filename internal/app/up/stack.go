@@ -29,7 +29,6 @@ type Stack struct {
 	metrics  *prometheus.Registry
 	store    *resource.Store
 	mesh     *mesh.Mesh
-	agent    *agent.Component
 
 	mu       sync.Mutex
 	replicas []*Endpoint
@@ -92,13 +91,15 @@ func (s *Stack) startForwarder(ctx context.Context) error {
 	return nil
 }
 
-func (s *Stack) startAgent(ctx context.Context) (err error) {
+// The agent's sockets answer before Start has returned, so nothing of the
+// daemon may depend on its result.
+func (s *Stack) startAgent(ctx context.Context) error {
 	server := daemon.NewServer(s.store, daemon.Options{Version: cli.Version(), Components: s.components})
-	s.agent, err = agent.Start(context.WithoutCancel(ctx), agent.Config{
+	a, err := agent.Start(context.WithoutCancel(ctx), agent.Config{
 		Node:        s.config.Node,
 		ConnectTo:   s.mesh.URL(),
-		Socket:      filepath.Join(s.config.RunDir, "agent.sock"),
-		AdminSocket: filepath.Join(s.config.RunDir, "admin.sock"),
+		Socket:      s.WorkloadSocket(),
+		AdminSocket: s.AdminSocket(),
 		StateDir:    filepath.Join(s.config.RunDir, "agent"),
 	}, agent.Deps{
 		Security: s.security, Log: s.config.Log,
@@ -107,7 +108,7 @@ func (s *Stack) startAgent(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.onStop(s.agent.Stop)
+	s.onStop(a.Stop)
 	return nil
 }
 
@@ -125,10 +126,10 @@ func (s *Stack) socket(name string) *url.URL {
 }
 
 // WorkloadSocket returns the path of the agent's socket for workloads.
-func (s *Stack) WorkloadSocket() string { return s.agent.Socket() }
+func (s *Stack) WorkloadSocket() string { return filepath.Join(s.config.RunDir, "agent.sock") }
 
 // AdminSocket returns the path of the administrator's socket.
-func (s *Stack) AdminSocket() string { return s.agent.AdminSocket() }
+func (s *Stack) AdminSocket() string { return filepath.Join(s.config.RunDir, "admin.sock") }
 
 // Apply applies manifests as `weft apply` does.
 func (s *Stack) Apply(name string, manifests []byte) error {
