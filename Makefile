@@ -20,7 +20,9 @@ fuzz: ## fuzz every fuzz target for FUZZTIME (default 30s) each
 	./test/fuzz $(or $(FUZZTIME),30s)
 
 bench: ## the figures of the README's performance section
-	go test -run '^$$' -bench . ./pkg/dataplane/... ./internal/maglev
+	go test -run '^$$' -bench . ./pkg/dataplane/lb ./internal/maglev
+	go test -run '^$$' -bench Program ./pkg/dataplane/xconnect
+	go test -run '^$$' -bench 'TCP|UDP' -benchtime 150x ./pkg/dataplane/xconnect
 	go test -run '^$$' -bench Attach -benchtime 1000x ./internal/app/agent
 
 demo: ## the main job, end to end
