@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package bpftest times BPF programs with BPF_PROG_TEST_RUN.
 package bpftest
 
 import (

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bpftest times BPF programs with BPF_PROG_TEST_RUN.
+package bpftest
