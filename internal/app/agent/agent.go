@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/weft-project/weft/internal/app/mesh"
@@ -27,6 +28,8 @@ type Deps struct {
 	Log *slog.Logger
 	// RegisterAdmin adds services to the administrator's socket; may be nil.
 	RegisterAdmin func(grpc.ServiceRegistrar)
+	// Metrics gets the agent's metrics; none when nil.
+	Metrics prometheus.Registerer
 }
 
 // Component is a running agent.
@@ -42,6 +45,8 @@ type Component struct {
 	stop    sync.Once
 	stopErr error
 	unbind  func() bool
+	// unregister takes back the metrics; nil when there are none.
+	unregister func()
 }
 
 // Start starts the agent. It stops at Stop or at the end of ctx. Attachments
@@ -94,6 +99,13 @@ func (c *Component) start(ctx context.Context, deps Deps) (err error) {
 		return err
 	}
 	go c.mourn()
+	if deps.Metrics != nil {
+		metrics := collector{c.manager}
+		if err := deps.Metrics.Register(metrics); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+		c.unregister = func() { deps.Metrics.Unregister(metrics) }
+	}
 	if err := errors.Join(store.DeleteStale(), c.watcher.Prune()); err != nil {
 		return err
 	}
@@ -146,6 +158,9 @@ func (c *Component) halt() { c.stop.Do(func() { c.stopErr = c.release() }) }
 
 func (c *Component) release() error {
 	var errs []error
+	if c.unregister != nil {
+		c.unregister()
+	}
 	if c.manager != nil {
 		c.manager.Stop() // ends the calls that wait for something
 	}

@@ -306,6 +306,10 @@ func TestEndToEndRestart(t *testing.T) {
 		t.Errorf("interface is %v", a.GetStatus().GetInterface())
 	}
 	m.exchange()
+	testutil.Eventually(t, 10*time.Second, "metrics of the one that is left", func() bool {
+		got := gauges(t, m.metrics)
+		return got["weft_agent_attachments"] == 1 && got["weft_agent_legs"] == 1
+	})
 	waitFor(t, one, func(s balancer.Snapshot) bool { return len(s.Targets) == 1 })
 	if _, err := client.Detach(within(t), &agentv1.DetachRequest{Name: "a"}); err != nil {
 		t.Fatal(err)

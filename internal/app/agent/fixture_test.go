@@ -29,6 +29,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
 	registryauthorize "github.com/networkservicemesh/sdk/pkg/registry/common/authorize"
 	authmonitor "github.com/networkservicemesh/sdk/pkg/tools/monitorconnection/authorize"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -96,6 +97,7 @@ type fixture struct {
 	forwarder *fakeForwarder
 	registry  registry.NetworkServiceEndpointRegistryClient
 	config    agent.Config
+	metrics   *prometheus.Registry
 }
 
 // controlPlane is an nsmgr with a registry.
@@ -204,8 +206,11 @@ func check(t testing.TB, err error) {
 
 func (f *fixture) start() {
 	f.t.Helper()
+	if f.metrics == nil {
+		f.metrics = prometheus.NewRegistry()
+	}
 	var err error
-	if f.Component, err = agent.Start(context.Background(), f.config, agent.Deps{}); err != nil {
+	if f.Component, err = agent.Start(context.Background(), f.config, agent.Deps{Metrics: f.metrics}); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -386,4 +391,18 @@ func (f *fakeForwarder) Close(ctx context.Context, conn *networkservice.Connecti
 	delete(f.connections, conn.GetId())
 	f.mu.Unlock()
 	return next.Server(ctx).Close(ctx, conn)
+}
+
+// gauges returns the sums of a registry's gauges over their labels.
+func gauges(t testing.TB, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	check(t, err)
+	sums := map[string]float64{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			sums[family.GetName()] += metric.GetGauge().GetValue()
+		}
+	}
+	return sums
 }

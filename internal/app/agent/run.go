@@ -36,8 +36,10 @@ func Run(ctx context.Context, args []string, lookup config.Lookup, stderr io.Wri
 			c.Node, c.Socket, c.AdminSocket, c.StateDir, c.SendFD = given.Node, given.Socket, given.AdminSocket, given.StateDir, given.SendFD
 			return slog.Level(environment.LogLevel), check(c)
 		},
-		Serve: func(ctx context.Context, logger *slog.Logger, _ *prometheus.Registry) error {
-			component, err := Start(ctx, c, Deps{Security: mesh.Plain(environment.MaxTokenLifetime), Log: logger})
+		Serve: func(ctx context.Context, logger *slog.Logger, registry *prometheus.Registry) error {
+			component, err := Start(ctx, c, Deps{
+				Security: mesh.Plain(environment.MaxTokenLifetime), Log: logger, Metrics: registry,
+			})
 			if err != nil {
 				return err
 			}

@@ -102,7 +102,7 @@ func (s *Stack) startAgent(ctx context.Context) error {
 		AdminSocket: s.AdminSocket(),
 		StateDir:    filepath.Join(s.config.RunDir, "agent"),
 	}, agent.Deps{
-		Security: s.security, Log: s.config.Log,
+		Security: s.security, Log: s.config.Log, Metrics: s.metrics,
 		RegisterAdmin: func(r grpc.ServiceRegistrar) { server.Register(r) },
 	})
 	if err != nil {

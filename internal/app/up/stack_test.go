@@ -91,7 +91,7 @@ func TestStack(t *testing.T) {
 	metrics := scrape(t, address)
 	for _, want := range []string{
 		`weft_lb_stream_targets{endpoint="lb-1",stream="web"} 0`,
-		"weft_forwarder_interfaces 0", `weft_forwarder_packets_total{reason="no_leg"} 0`,
+		`weft_agent_attachments{ready="true"} 0`, "weft_agent_legs 0", "weft_forwarder_interfaces 0", `weft_forwarder_packets_total{reason="no_leg"} 0`,
 	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("metrics lack %s:\n%s", want, metrics)
