@@ -17,7 +17,9 @@ const (
 // Limits of a rule set.
 const (
 	MaxRules       = 1 << 14
-	MaxByteMatches = 16 // per rule
+	MaxByteMatches = 10 // per rule
+	MaxByteOffset  = 60 // of a byte match
+	MaxNATs        = 1 << 14
 	MaxGateways    = 64 // per address family
 	MaxSize        = 1 << 28
 )
@@ -25,9 +27,10 @@ const (
 // PortRange is First to Last, both included.
 type PortRange struct{ First, Last uint16 }
 
-// ByteMatch compares Width (1, 2 or 4) bytes at Offset of the fixed part of
-// the L4 header, in network order: header & Mask == Value. Mask 0 means all
-// bits. It says nothing about packets of another Protocol.
+// ByteMatch compares Width (1, 2 or 4) bytes at Offset (0 to MaxByteOffset)
+// from the start of the L4 header, in network order: bytes & Mask == Value.
+// Mask 0 means all bits. A packet that ends before the bytes does not match. It
+// says nothing about packets of another Protocol.
 type ByteMatch struct {
 	Protocol      uint8
 	Offset, Width uint8
@@ -37,6 +40,9 @@ type ByteMatch struct {
 // Rule sends the packets that it matches to Stream. Empty Sources, ports or
 // Protocols match any. The rule with the highest Priority wins; among equals
 // the one whose Name sorts first.
+//
+// TargetPort, if it is not 0, is the destination port that targets see instead
+// of the rule's only destination port; replies are translated back.
 type Rule struct {
 	Name             string
 	Priority         int32
@@ -47,6 +53,17 @@ type Rule struct {
 	Protocols        []uint8
 	ByteMatches      []ByteMatch
 	Stream           uint32
+	Flow             uint32 // number of the rule's counters
+	TargetPort       uint16
+}
+
+// NAT translates a destination port of a VIP: whatever is sent to Port, by
+// whichever rule, reaches the target at TargetPort, unless the rule has a
+// TargetPort of its own; replies are translated back.
+type NAT struct {
+	VIP              netip.Prefix
+	Protocol         uint8
+	Port, TargetPort uint16
 }
 
 // Set is everything that one blob holds. An address is a VIP when VIPs contains
@@ -54,6 +71,9 @@ type Rule struct {
 type Set struct {
 	VIPs     []netip.Prefix
 	Rules    []Rule
+	NATs     []NAT
 	Gateways []netip.Addr
 	MAC      net.HardwareAddr // of the external interface
+	MTU      uint16           // of the external interface; 0: unlimited
+	MSSClamp bool             // lower the MSS option of TCP SYNs to what fits the MTUs
 }

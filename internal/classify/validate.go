@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 )
-
-// headerLen is the length of the part of the L4 header that is always there.
-var headerLen = map[uint8]uint8{TCP: 20, UDP: 8, SCTP: 12}
 
 // Validate returns every problem of the set, joined.
 func (s Set) Validate() error {
@@ -86,7 +84,7 @@ func (r *Rule) Validate() error {
 		add(checkPorts("destination", p))
 	}
 	for _, p := range r.Protocols {
-		if headerLen[p] == 0 {
+		if !slices.Contains(protocols[:], p) {
 			add(fmt.Errorf("protocol %d: neither TCP, UDP nor SCTP", p))
 		}
 	}
@@ -102,14 +100,13 @@ func (r *Rule) Validate() error {
 }
 
 func (m ByteMatch) validate() error {
-	limit := headerLen[m.Protocol]
 	switch {
-	case limit == 0:
+	case !slices.Contains(protocols[:], m.Protocol):
 		return fmt.Errorf("protocol %d: neither TCP, UDP nor SCTP", m.Protocol)
 	case m.Width != 1 && m.Width != 2 && m.Width != 4:
 		return fmt.Errorf("width %d: not 1, 2 or 4", m.Width)
-	case int(m.Offset)+int(m.Width) > int(limit):
-		return fmt.Errorf("outside of the %d byte header", limit)
+	case m.Offset > MaxByteOffset:
+		return fmt.Errorf("offset %d: at most %d", m.Offset, MaxByteOffset)
 	case uint64(m.Mask)>>(8*m.Width) != 0:
 		return fmt.Errorf("mask %#x: wider than %d bytes", m.Mask, m.Width)
 	case m.Value&^m.mask() != 0:

@@ -41,10 +41,10 @@ func TestValidate(t *testing.T) {
 		`rule "a": source ports 2-1: first after last`: rule(func(r *Rule) { r.SourcePorts = []PortRange{{2, 1}} }),
 		`rule "a": destination ports 9-8: first`:       rule(func(r *Rule) { r.DestinationPorts = []PortRange{{9, 8}} }),
 		`rule "a": protocol 1: neither TCP, UDP`:       rule(func(r *Rule) { r.Protocols = []uint8{1} }),
-		`rule "a": 17 byte matches: at most 16`:        rule(func(r *Rule) { r.ByteMatches = make([]ByteMatch, 17) }),
+		`rule "a": 11 byte matches: at most 10`:        rule(func(r *Rule) { r.ByteMatches = make([]ByteMatch, 11) }),
 		`byte match 47[0:1]: protocol 47: neither`:     match(ByteMatch{Protocol: 47, Width: 1}),
 		`byte match 6[0:3]: width 3: not 1, 2 or 4`:    match(ByteMatch{Protocol: TCP, Width: 3}),
-		`byte match 17[6:4]: outside of the 8 byte`:    match(ByteMatch{Protocol: UDP, Offset: 6, Width: 4}),
+		`byte match 17[61:4]: offset 61: at most 60`:   match(ByteMatch{Protocol: UDP, Offset: 61, Width: 4}),
 		`mask 0x100: wider than 1 bytes`:               match(ByteMatch{Protocol: UDP, Width: 1, Mask: 0x100}),
 		`value 0x2: has bits outside of mask 0x1`:      match(ByteMatch{Protocol: UDP, Width: 1, Mask: 1, Value: 2}),
 		`65 IPv4 gateways: at most 64`: func(s *Set) {

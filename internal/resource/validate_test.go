@@ -239,6 +239,7 @@ destination-ports: ["1-", "-1", "5-4", "65536", "", "+1", "1-2-3", "0-65535"]`),
 - tcp[2:1] & 0x0 = 0
 - tcp[2:1] & 0xf0 = 0x1
 - tcp[2:1] = 0xFF`), []string{
+			`f:10: Flow x: spec.byte-matches: has 11 entries; a flow has at most 10`,
 			`f:12: Flow x: spec.byte-matches[2]: "icmp[0:1] = 1" is not a byte match; write "protocol[offset:width] & 0xmask = value" with tcp, udp or sctp, width 1, 2 or 4 and an optional mask`,
 			`f:13: Flow x: spec.byte-matches[3]: "tcp[2:3] = 1" is not a byte match; write "protocol[offset:width] & 0xmask = value" with tcp, udp or sctp, width 1, 2 or 4 and an optional mask`,
 			`f:14: Flow x: spec.byte-matches[4]: "tcp[18:4] = 1" reaches beyond the 20 bytes of the tcp header`,

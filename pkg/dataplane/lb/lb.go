@@ -23,7 +23,13 @@ import (
 type Rules struct {
 	VIPs     []netip.Prefix
 	Flows    []classify.Rule
+	NATs     []classify.NAT
 	Gateways []netip.Addr
+	// MSSClamp lowers the MSS option of TCP SYNs to what fits the MTUs.
+	MSSClamp bool
+	// Affinity is how many flows stay with their target when tables change; 0:
+	// none, the target is the table's alone. A change of it forgets all.
+	Affinity int
 }
 
 // LB is a running load balancer. All methods may be called concurrently.

@@ -95,7 +95,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
-	if v, _, err := l.TestRun(flow4(toUs, packet.TCP, 64, nil)); err != nil || v != (Verdict{Forwarded, 1, 1}) {
+	if v, _, err := l.TestRun(flow4(toUs, packet.TCP, 64, nil)); err != nil || v != (Verdict{Reason: Forwarded, Stream: 1, Target: 1}) {
 		t.Errorf("got %v, %v after refused changes", v, err)
 	}
 }

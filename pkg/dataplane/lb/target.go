@@ -16,6 +16,7 @@ type Target struct {
 	IfIndex int              // the leg, a veth whose peer belongs to the forwarder
 	MAC     net.HardwareAddr // destination of the frames
 	LegMAC  net.HardwareAddr // source of the frames
+	MTU     int              // longest IP packet of the leg; 0: unlimited
 }
 
 const targetSize = int(unsafe.Sizeof(bpfLbTarget{}))

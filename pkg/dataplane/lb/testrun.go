@@ -14,6 +14,8 @@ import (
 type Verdict struct {
 	Reason Reason
 	Stream uint32 // when a rule matched
+	Flow   uint32 // when a rule matched
+	Slot   uint32 // when the stream had a table
 	Target uint16 // when the stream had a target
 }
 
