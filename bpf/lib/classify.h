@@ -86,7 +86,7 @@ static __always_inline long find_length(struct find *f)
 
 	for (int probe = 0; probe < CLASSIFY_PROBES; probe++) {
 		__u32 slot = f->table + (at + probe) * sizeof(struct lb_slot);
-		__u32 have = blob32(b, slot + 16);
+		__u32 have = blob16(b, slot + 16);
 
 		if (!have)
 			break;
@@ -199,8 +199,11 @@ static __always_inline void rows_of(const struct blob *b,
 struct search {
 	struct blob b;
 	struct rows rows;
-	struct __sk_buff *skb;
+	FRAME *frame;
 	__u32 l4;       /* of the packet */
+	__u32 l4_len;
+	__u32 quoted;   /* all that is known of the transport header is its ports */
+	__u32 ports;
 	__u32 proto;
 	__u32 sums;     /* bytes of the summaries in a row */
 	__u32 rules;
@@ -213,7 +216,7 @@ struct search {
 	__u64 sum;      /* candidate words left */
 	__u64 word;     /* candidate rules left */
 	__u32 match;    /* next byte match of the candidate, 0: none */
-	__u32 stream;   /* of the candidate */
+	__u32 rule;     /* offset of the candidate */
 	__u32 found;
 };
 
@@ -224,14 +227,23 @@ static __always_inline long match_step(struct search *s)
 	__u32 how = blob32(&s->b, s->match + 8), have = 0;
 	__u32 width = ((how >> 16) - 1) & 3; /* less one: 0 to 3 */
 
+	__u32 at = how >> 8 & 0xff;
+
 	asm volatile("" : "+r"(width)); /* keep the bound that the verifier saw */
 	s->match += sizeof(struct lb_match);
 	/* A match for another protocol says nothing. */
-	if ((how & 0xff) == s->proto &&
-	    (bpf_skb_load_bytes(s->skb, s->l4 + (how >> 8 & 0xff), &have, width + 1) ||
-	     (have & mask) != want)) {
-		s->match = 0; /* on to the next candidate */
-		return 0;
+	if ((how & 0xff) == s->proto) {
+		int differs = at + width + 1 > s->l4_len;
+
+		if (s->quoted)
+			have = s->ports >> (8 * at & 31);
+		else if (!differs)
+			differs = frame_load(s->frame, s->l4 + at, &have,
+					     width + 1);
+		if (differs || (have & mask) != want) {
+			s->match = 0; /* on to the next candidate */
+			return 0;
+		}
 	}
 	s->found = how >> 24 & 1; /* it was the last */
 	return s->found;
@@ -268,7 +280,7 @@ static __always_inline long search_rule(struct search *s)
 		     (s->word_base + take_lowest(&s->word)) *
 			     sizeof(struct lb_rule);
 
-	s->stream = blob32(&s->b, rule);
+	s->rule = rule;
 	s->match = blob32(&s->b, rule + 4);
 	s->found = !s->match;
 	return s->found;
@@ -279,12 +291,11 @@ static long search_step(__u32 i, struct search *s)
 	return s->match ? match_step(s) : search_rule(s);
 }
 
-/* classify finds the first rule of the VIP in slot that matches p, and its
- * stream. */
-static __always_inline int classify(struct __sk_buff *skb, const struct blob *b,
-				    const struct lb_header *h,
-				    const struct pkt *p, __u32 slot,
-				    __u32 *stream)
+/* classify finds the first rule of the VIP in slot that matches p: the offset of
+ * its struct lb_rule, 0 if there is none. */
+static __always_inline __u32 classify(FRAME *f, const struct blob *b,
+				      const struct lb_header *h,
+				      const struct pkt *p, __u32 slot)
 {
 	struct rows rows;
 	__u32 first = blob32(b, slot + 24), count = blob32(b, slot + 28);
@@ -294,7 +305,9 @@ static __always_inline int classify(struct __sk_buff *skb, const struct blob *b,
 	rows_of(b, h, p, &rows);
 
 	struct search s = {
-		.b = *b, .rows = rows, .skb = skb, .l4 = p->l4,
+		.b = *b, .rows = rows, .frame = f, .l4 = p->l4,
+		.l4_len = p->l4_len, .quoted = p->flags & PKT_ERROR,
+		.ports = p->sport | (__u32)p->dport << 16,
 		.proto = p->proto, .sums = h->row_sums, .rules = h->rules,
 		.vip = blob32(b, slot + 20), .first = first,
 		.last = first + count - 1, .sum_at = first & ~63u,
@@ -309,16 +322,34 @@ static __always_inline int classify(struct __sk_buff *skb, const struct blob *b,
 		s.sum_at += 64; /* there is no other word */
 	}
 	/* Most often the first candidate is the one, and s stays in registers. */
-	if (search_rule(&s)) {
-		*stream = s.stream;
-		return s.found;
-	}
+	if (search_rule(&s))
+		return s.found ? s.rule : 0;
 
 	struct search rest = s;
 
 	bpf_loop(CLASSIFY_STEPS, search_step, &rest, 0);
-	*stream = rest.stream;
-	return rest.found;
+	return rest.found ? rest.rule : 0;
+}
+
+#define NAT_FORTH 0 /* from the client's port to the target's */
+#define NAT_BACK  1
+
+/* nat_find returns what a port of the VIP in slot is translated to, 0: nothing.
+ * internal/classify makes the same keys. */
+static __always_inline __u16 nat_find(const struct blob *b,
+				      const struct lb_header *h, __u32 slot,
+				      __u8 proto, __u8 direction, __u16 port)
+{
+	__u64 nat = blob16(b, slot + 18);
+
+	if (!nat)
+		return 0;
+	__u32 at = prefix_find(b, &h->nats, 0, 0,
+			       nat | (__u64)proto << 16 |
+				       (__u64)direction << 24 |
+				       (__u64)port << 32);
+
+	return at ? blob32(b, at + 20) : 0;
 }
 
 #endif

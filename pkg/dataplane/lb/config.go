@@ -12,6 +12,8 @@ const (
 	DefaultMaxStreams   = 64
 	DefaultMaxTargets   = 1024
 	DefaultMaxTableSize = 65537
+	DefaultMaxFlows     = 16384
+	DefaultMaxFragments = 16384
 )
 
 // Config says where the load balancer works and how large it may become.
@@ -21,7 +23,10 @@ type Config struct {
 	MaxStreams   int    // streams are 0..MaxStreams-1
 	MaxTargets   int    // targets are 1..MaxTargets-1
 	MaxTableSize uint32 // slots of a Maglev table, a prime
+	MaxFlows     int    // numbers of rules are 0..MaxFlows-1
+	MaxFragments int    // packets whose later fragments find their way at once
 	VLAN         uint16 // of the external interface; 0: untagged
+	Mode         Mode   // where the program runs
 }
 
 func (c Config) withDefaults() Config {
@@ -33,6 +38,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxTableSize == 0 {
 		c.MaxTableSize = DefaultMaxTableSize
+	}
+	if c.MaxFlows == 0 {
+		c.MaxFlows = DefaultMaxFlows
+	}
+	if c.MaxFragments == 0 {
+		c.MaxFragments = DefaultMaxFragments
 	}
 	return c
 }
@@ -52,6 +63,15 @@ func (c Config) Validate() error {
 	}
 	if c.MaxTableSize > 1<<24 {
 		errs = append(errs, fmt.Errorf("MaxTableSize %d: more than %d", c.MaxTableSize, 1<<24))
+	}
+	if c.MaxFlows < 1 || c.MaxFlows > 1<<20 {
+		errs = append(errs, fmt.Errorf("MaxFlows %d: not in 1 to %d", c.MaxFlows, 1<<20))
+	}
+	if c.MaxFragments < 64 || c.MaxFragments > 1<<24 {
+		errs = append(errs, fmt.Errorf("MaxFragments %d: not in 64 to %d", c.MaxFragments, 1<<24))
+	}
+	if c.Mode > ModeXDP {
+		errs = append(errs, fmt.Errorf("Mode %d: unknown", c.Mode))
 	}
 	if c.VLAN > 4094 {
 		errs = append(errs, fmt.Errorf("VLAN %d: not in 0 to 4094", c.VLAN))
