@@ -49,6 +49,7 @@ type sent struct {
 type world struct {
 	verdicts map[FragmentKey]FragmentVerdict
 	hops     map[uint16]NextHop
+	gate     NextHop
 	gateway  bool
 	down     map[int]bool
 	onWait   func(on bool)
@@ -65,6 +66,7 @@ func newWorld() *world {
 			target: {Interface: leg, Dst: targetMAC, Src: legMAC, MTU: 600},
 			8:      {Interface: leg, Dst: targetMAC, Src: legMAC},
 		},
+		gate:    NextHop{Interface: external, Dst: routerMAC, Src: extMAC},
 		gateway: true,
 		down:    map[int]bool{},
 	}
@@ -77,7 +79,7 @@ func (w *world) Target(id uint16) (NextHop, bool) {
 
 func (w *world) Gateway(src, dst netip.Addr) (NextHop, bool) {
 	w.calls = append(w.calls, fmt.Sprintf("gateway %s %s", src, dst))
-	return NextHop{Interface: external, Dst: routerMAC, Src: extMAC}, w.gateway
+	return w.gate, w.gateway
 }
 
 func (w *world) Lookup(key FragmentKey) (FragmentVerdict, bool) {

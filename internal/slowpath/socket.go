@@ -32,23 +32,22 @@ func OpenSocket(path string) (*Socket, error) {
 // Send sends a frame through the interface's egress hooks and queue. It does not
 // wait for room: unix.EAGAIN and unix.ENOBUFS say that there is none, unix.ENXIO
 // and unix.ENETDOWN that the interface is gone or down. After any of them the
-// socket is as good as before.
+// socket is as good as before. After Close it is os.ErrClosed.
 func (s *Socket) Send(ifindex int, frame []byte) error {
 	conn, err := s.file.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("send to interface %d: %w", ifindex, err)
-	}
 	var sendErr error
-	// One try: the poller would wait for room.
-	err = conn.Write(func(fd uintptr) bool {
-		sendErr = unix.Sendto(int(fd), frame, 0, &unix.SockaddrLinklayer{Ifindex: ifindex})
-		return true
-	})
 	if err == nil {
-		err = sendErr
+		// One try: the poller would wait for room.
+		err = conn.Write(func(fd uintptr) bool {
+			sendErr = unix.Sendto(int(fd), frame, 0, &unix.SockaddrLinklayer{Ifindex: ifindex})
+			return true
+		})
 	}
 	if err != nil {
-		return fmt.Errorf("send to interface %d: %w", ifindex, err)
+		sendErr = os.ErrClosed // what else a file without a deadline can have
+	}
+	if sendErr != nil {
+		return fmt.Errorf("send to interface %d: %w", ifindex, sendErr)
 	}
 	return nil
 }
