@@ -2,6 +2,6 @@
 
 // Package packet builds and reads Ethernet frames: VLAN tags, ARP, IPv4, IPv6
 // with extension headers, TCP, UDP, SCTP, ICMP and neighbour discovery. It
-// knows nothing of load balancing; tests, the reference model and tracing use
-// it.
+// knows nothing of load balancing; tests, the reference model, tracing and the
+// slow path use it.
 package packet

@@ -51,11 +51,8 @@ func TestErrors(t *testing.T) {
 		w := newWorld()
 		e := newEngine(t, w, nil)
 		cause := slices.Clone(c.event.Frame[c.event.L3:])
-		quote := cause[:min(len(cause), 576-28)]
-		if !c.source.Src.Is4() {
-			quote = cause[:min(len(cause), 1280-48)]
-		}
 		e.handle(c.event, start)
+		quote := cause[:min(len(cause), map[bool]int{true: 576 - 28, false: 1280 - 48}[c.source.Src.Is4()])]
 		c.source.TTL = 64
 		proto, message := c.source.ICMP(c.code[0], c.code[1], append(c.rest, quote...))
 		want := c.source.Packet(c.link, proto, message)
