@@ -35,11 +35,8 @@ static __always_inline void note(struct __sk_buff *skb, const struct pkt *p,
 	if (p->flags & PKT_TRACE)
 		return;
 	count(reason);
-	if (watched()) {
-		struct where w = { v->stream, v->flow, v->target, reason, reply };
-
-		observe(skb, p, &w);
-	}
+	if (watched())
+		observe(skb, p, v, reason, reply);
 }
 
 static __always_inline int translate(struct __sk_buff *skb,
@@ -77,7 +74,7 @@ static __always_inline int forward(struct __sk_buff *skb, const struct pkt *p,
 
 	if (v->port && (why = translate(skb, p, v->port)))
 		return why;
-	if (!open_blob(&b))
+	if (!v->hop || !open_blob(&b))
 		return LB_DROP_INTERNAL;
 
 	const struct lb_header *h = b.base;
@@ -130,28 +127,30 @@ int lb(struct __sk_buff *skb)
 	return act;
 }
 
-/* translate_back gives a reply, or the packet that an ICMP error of the workload
- * quotes, the port that the client knows. */
-static __always_inline int translate_back(struct __sk_buff *skb, struct pkt *p,
-					  const struct blob *b,
-					  const struct lb_header *h, __u32 vip)
+/* back_port returns the port that the client knows a reply's source port by, 0 if
+ * it is the same. */
+static __always_inline __u16 back_port(const struct pkt *p, const struct blob *b,
+				       const struct lb_header *h, __u32 vip)
+{
+	if (p->why || p->flags & (PKT_LATER | PKT_ECHO | PKT_ERROR))
+		return 0;
+	return nat_find(b, h, vip, p->proto, NAT_BACK, p->sport);
+}
+
+/* quote_back does to the packet that an ICMP error of the workload quotes what
+ * replies undergo. */
+static __always_inline int quote_back(struct __sk_buff *skb, struct pkt *p,
+				      const struct blob *b,
+				      const struct lb_header *h, __u32 vip)
 {
 	__u16 port;
 
-	if (p->flags & PKT_ERROR) {
-		struct quote q = {};
-
-		if (quote_parse(skb, p, &q) || q.dst[0] != p->src[0] ||
-		    q.dst[1] != p->src[1])
-			return LB_NONE;
-		port = nat_find(b, h, vip, p->proto, NAT_BACK, p->sport);
-		return port ? set_quoted_port(skb, p, p->quote + 2, p->sport,
-					      port) : LB_NONE;
-	}
-	if (p->why || p->flags & (PKT_LATER | PKT_ECHO))
+	if (quote_parse(skb, p, QUOTE_BACK))
 		return LB_NONE;
 	port = nat_find(b, h, vip, p->proto, NAT_BACK, p->sport);
-	return port ? set_port(skb, p, p->l4, p->sport, port) : LB_NONE;
+	if (!port)
+		return LB_NONE;
+	return set_quoted_port(skb, p, p->quote + 2, p->sport, port);
 }
 
 /* gateway chooses one by flow; the fragments of a packet take the same way. */
@@ -195,8 +194,7 @@ static __always_inline int reply(struct __sk_buff *skb, struct pkt *p, int *act)
 		return LB_DROP_INTERNAL;
 
 	const struct lb_header *h = b.base;
-	__u32 vip = prefix_find(&b, &h->vips, p->kind == PKT_IPV4, p->src[0],
-				p->src[1]);
+	__u32 vip = prefix_find(&b, p, VIP_OF_SRC);
 
 	if (!vip)
 		return LB_PASS_REPLY;
@@ -209,13 +207,18 @@ static __always_inline int reply(struct __sk_buff *skb, struct pkt *p, int *act)
 		punt_error(skb, p, LB_PUNT_TTL, 0, skb->ifindex);
 		return LB_DROP_TTL;
 	}
+
+	__u16 port = back_port(p, &b, h, vip);
+
 	if (h->mtu && p->ip_len > h->mtu) {
-		struct link to = { .mtu = h->mtu, .leg = skb->ifindex };
+		struct link to = { .mtu = h->mtu, .port = port, .leg = skb->ifindex };
 
 		if ((why = oversize(skb, p, &to)))
 			return why;
 	}
-	if (blob16(&b, vip + 18) && (why = translate_back(skb, p, &b, h, vip)))
+	if (port && (why = set_port(skb, p, p->l4, p->sport, port)))
+		return why;
+	if (p->flags & PKT_ERROR && (why = quote_back(skb, p, &b, h, vip)))
 		return why;
 	if (h->options & LB_OPTION_MSS_CLAMP && (why = clamp(skb, p, h, 0)))
 		return why;

@@ -43,10 +43,7 @@ int lb_xdp(struct xdp_md *xdp)
 	if (is_forward(why))
 		return hand_over(xdp, &v, why);
 	count(why);
-	if (watched()) {
-		struct where w = { v.stream, v.flow, v.target, why, 0 };
-
-		observe(xdp, &p, &w);
-	}
+	if (watched())
+		observe(xdp, &p, &v, why, 0);
 	return is_answer(why) ? XDP_TX : XDP_DROP;
 }

@@ -11,37 +11,22 @@
 #include "fragment.h"
 #include "neigh.h"
 #include "quote.h"
+#include "pin.h"
 #include "slowpath.h"
-
-/* A decision to forward, and how it was made. */
-struct verdict {
-	const struct lb_nexthop *hop;
-	__u32 stream;
-	__u32 flow;
-	__u32 slot;
-	__u32 target;
-	__u32 port; /* destination port for the target; 0: as it is */
-};
-
-static __always_inline int open_blob(struct blob *b)
-{
-	__u32 zero = 0;
-	void *inner = bpf_map_lookup_elem(&lb_rules, &zero);
-
-	b->mask = cfg_blob_mask;
-	b->base = inner ? bpf_map_lookup_elem(inner, &zero) : 0;
-	return b->base != 0;
-}
+#include "verdict.h"
 
 /* find_target sets where a target is; 0 if it is nowhere. */
 static __always_inline int find_target(struct verdict *v)
 {
 	const struct lb_target *t = bpf_map_lookup_elem(&lb_targets, &v->target);
 
-	if (!v->target || !t)
-		return 0;
-	v->hop = &t->hop[t->active & 1];
-	return v->hop->ifindex != 0;
+	if (v->target && t) {
+		v->hop = &t->hop[t->active & 1];
+		if (v->hop->ifindex)
+			return 1;
+	}
+	v->target = 0;
+	return 0;
 }
 
 /* pick_target walks stream -> table -> slot -> target. */
@@ -68,44 +53,17 @@ static __always_inline int pick_target(struct verdict *v, __u32 hash)
 	return find_target(v);
 }
 
-/* A flow that is pinned stays with its target while that is in the stream. */
-static __always_inline int pinned_target(struct verdict *v,
-					 const struct lb_flow_key *k)
+/* choose_target prefers the target that the flow is pinned to. */
+static __always_inline int choose_target(const struct pkt *p, struct verdict *v,
+					 __u32 hash)
 {
-	const struct lb_pin *pin = bpf_map_lookup_elem(&lb_pins, k);
-	const __u64 *members;
-	__u32 word;
-
-	if (!pin || pin->stream != v->stream)
-		return 0;
-	members = bpf_map_lookup_elem(&lb_members, &v->stream);
-	word = pin->target >> 6;
-	if (!members || word >= cfg_member_words)
-		return 0;
-	asm volatile("" : "+r"(word));
-	if (!(members[word] >> (pin->target & 63) & 1))
-		return 0;
-	v->target = pin->target;
-	return find_target(v);
-}
-
-static __always_inline int pin_or_pick(const struct pkt *p, struct verdict *v,
-				       __u32 hash)
-{
-	struct lb_flow_key k = {
-		.src = { p->src[0], p->src[1] }, .dst = { p->dst[0], p->dst[1] },
-		.ports = p->sport | (__u32)p->dport << 16, .proto = p->proto,
-	};
-
-	if (pinned_target(v, &k))
+	if (!cfg_affinity)
+		return pick_target(v, hash);
+	if (pinned(p, v) && find_target(v))
 		return 1;
 	if (!pick_target(v, hash))
 		return 0;
-	if (!(p->flags & (PKT_TRACE | PKT_ERROR))) {
-		struct lb_pin pin = { v->stream, v->target };
-
-		bpf_map_update_elem(&lb_pins, &k, &pin, BPF_ANY);
-	}
+	pin(p, v);
 	return 1;
 }
 
@@ -124,7 +82,7 @@ static __always_inline int balance(FRAME *f, const struct blob *b,
 	v->port = blob32(b, rule + 12);
 	if (!v->port)
 		v->port = nat_find(b, h, vip, p->proto, NAT_FORTH, p->dport);
-	if (cfg_affinity ? !pin_or_pick(p, v, hash) : !pick_target(v, hash))
+	if (!choose_target(p, v, hash))
 		return LB_DROP_NO_TARGET;
 	return LB_FORWARDED;
 }
@@ -150,14 +108,16 @@ static long stream_step(__u32 i, struct streams *s)
 }
 
 /* vip_live says that a stream which the VIP's rules lead to has a target. */
-static __always_inline int vip_live(const struct blob *b, __u32 vip)
+static __noinline int vip_live(__u32 vip)
 {
-	__u32 at = blob32(b, vip + 20) + blob32(b, vip + 28) * 8;
-	struct streams s = { .b = *b, .at = at + 4 };
+	struct streams s = {};
+	__u32 at;
 
-	if (!blob32(b, vip + 28))
+	if (!open_blob(&s.b) || !blob32(&s.b, vip + 28))
 		return 0;
-	s.end = s.at + blob32(b, at) * 4;
+	at = blob32(&s.b, vip + 20) + blob32(&s.b, vip + 28) * 8;
+	s.at = at + 4;
+	s.end = s.at + blob32(&s.b, at) * 4;
 	bpf_loop(1 << 16, stream_step, &s, 0);
 	return s.live;
 }
@@ -166,34 +126,25 @@ static __always_inline int vip_live(const struct blob *b, __u32 vip)
 static __always_inline int later(FRAME *f, const struct pkt *p,
 				 const struct lb_header *h, struct verdict *v)
 {
-	struct lb_frag note = {};
-	__u32 reason = frag_find(p, &note);
+	__u32 reason = frag_find(p, v);
 
 	switch (reason) {
 	case LB_NONE:
 		return frag_park(f, p);
 	case LB_FORWARDED:
-		v->stream = note.stream;
-		v->flow = note.flow;
-		v->target = note.target;
 		return find_target(v) ? LB_FRAGMENT_FORWARDED :
 					LB_DROP_NO_TARGET;
 	case LB_ECHO_ANSWERED:
 		return echo_answer(f, p, h->mac);
 	}
-	return reason;
+	return reason >= LB_DROP_MALFORMED ? reason : LB_DROP_INTERNAL;
 }
 
 /* quoted_flow makes p the flow of the packet that it quotes. */
 static __always_inline int quoted_flow(FRAME *f, struct pkt *p)
 {
-	struct quote q = {};
-
-	if (quote_parse(f, p, &q) || q.src[0] != p->dst[0] ||
-	    q.src[1] != p->dst[1])
+	if (quote_parse(f, p, QUOTE_FORTH))
 		return LB_DROP_ICMP;
-	p->src[0] = q.dst[0];
-	p->src[1] = q.dst[1];
 	p->l4_len = sizeof(__u32); /* what byte matches may look at */
 	return LB_NONE;
 }
@@ -206,25 +157,13 @@ static __always_inline int choose(FRAME *f, const struct blob *b,
 	int why;
 
 	if (p->flags & PKT_ECHO)
-		return vip_live(b, vip) ? echo_answer(f, p, h->mac) :
+		return vip_live(vip) ? echo_answer(f, p, h->mac) :
 					  LB_DROP_NO_TARGET;
 	if (p->flags & PKT_ERROR && (why = quoted_flow(f, p)))
 		return why;
 	why = balance(f, b, h, p, vip, v);
 	return why == LB_FORWARDED && p->flags & PKT_ERROR ? LB_ICMP_FORWARDED :
 							     why;
-}
-
-/* first remembers what became of a first fragment. */
-static __always_inline void first(FRAME *f, const struct lb_frag_key *k,
-				  const struct verdict *v, int why)
-{
-	struct lb_frag note = {
-		.stream = v->stream, .flow = v->flow, .target = v->target,
-		.reason = why == LB_ICMP_FORWARDED ? LB_FORWARDED : why,
-	};
-
-	frag_remember(f, k, &note);
 }
 
 static __always_inline int is_forward(int why)
@@ -247,20 +186,22 @@ static __always_inline int to_target(FRAME *f, const struct blob *b,
 				     const struct lb_header *h, struct pkt *p,
 				     __u32 vip, struct verdict *v)
 {
-	struct lb_frag_key key = {};
-	int why;
+	int why, first = (p->flags & (PKT_FIRST | PKT_TRACE)) == PKT_FIRST;
 
 	if (p->flags & PKT_LATER) {
 		why = later(f, p, h, v);
 	} else {
-		if (p->flags & PKT_FIRST)
-			frag_key(p, &key);
+		if (first)
+			frag_first(p);
 		why = p->why ? p->why : choose(f, b, h, p, vip, v);
-		if ((p->flags & (PKT_FIRST | PKT_TRACE)) == PKT_FIRST)
-			first(f, &key, v, why);
+		if (first)
+			frag_remember(f, v, why == LB_ICMP_FORWARDED ?
+						    LB_FORWARDED : why);
 	}
 	if (!is_forward(why))
 		return why;
+	if (!v->hop) /* never, which the verifier does not know */
+		return LB_DROP_INTERNAL;
 	if (p->ttl <= 1) {
 		punt_error(f, p, LB_PUNT_TTL, 0, 0);
 		return LB_DROP_TTL;
@@ -313,9 +254,7 @@ static __always_inline int decide(FRAME *f, struct pkt *p, struct verdict *v)
 	if (!for_us(f, p, h))
 		return LB_PASS_NOT_HOST;
 
-	__u32 vip = prefix_find(&b, &h->vips,
-				p->kind == PKT_IPV4 || p->kind == PKT_ARP,
-				p->dst[0], p->dst[1]);
+	__u32 vip = prefix_find(&b, p, VIP_OF_DST);
 
 	if (!vip)
 		return p->kind == PKT_ARP ? LB_PASS_ARP : LB_PASS_NOT_VIP;

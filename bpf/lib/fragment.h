@@ -4,6 +4,7 @@
 #define WEFT_FRAGMENT_H
 
 #include "slowpath.h"
+#include "verdict.h"
 
 #define FRAG_LIFE 5000000000ull /* ns that a first fragment is remembered */
 
@@ -17,57 +18,76 @@ static __always_inline void frag_key(const struct pkt *p, struct lb_frag_key *k)
 	k->proto = p->frag_proto;
 }
 
-/* frag_remember notes what became of a first fragment. The slow path is told
- * after the note is there: it looks for the note after it has said that it waits,
- * so that one of the two finds the other. */
-static __noinline void frag_remember(FRAME *f, const struct lb_frag_key *k,
-				     struct lb_frag *note)
+/* frag_first keeps the key of a first fragment aside until what becomes of it is
+ * known: an ICMP error is given the addresses of what it quotes meanwhile. */
+static __always_inline void frag_first(const struct pkt *p)
 {
-	struct lb_control *c = control();
+	struct lb_punt *e = new_punt(LB_PUNT_RELEASE);
 
-	if (!k || !note)
-		return;
-	note->time = bpf_ktime_get_coarse_ns();
-	bpf_map_update_elem(&lb_frags, k, note, BPF_ANY);
-	/* The addition is there for the barrier. */
-	if (c && __sync_fetch_and_add(&c->remembered, 1) + 1 &&
-	    *(volatile __u32 *)&c->waiting) {
-		struct lb_punt e = { .kind = LB_PUNT_RELEASE };
-
-		__builtin_memcpy(&e.key, k, sizeof(e.key));
-		punt(f, &e, 0);
-	}
+	if (e)
+		frag_key(p, &e->key);
 }
 
-/* frag_find returns what became of the first fragment, LB_NONE if that is not
- * known. */
-static __always_inline __u32 frag_find(const struct pkt *p,
-				       struct lb_frag *note)
+/* frag_remember notes what became of the first fragment. The slow path is told
+ * after the note is there: it looks for the note after it has said that it waits,
+ * so that one of the two finds the other. */
+static __noinline void frag_remember(FRAME *f, const struct verdict *v,
+				     __u32 reason)
+{
+	struct lb_frag note = {
+		.time = bpf_ktime_get_coarse_ns(), .reason = reason,
+	};
+	struct lb_control *c = control();
+	struct lb_punt *e = scratch();
+
+	if (!v || !c || !e)
+		return;
+	note.stream = v->stream;
+	note.flow = v->flow;
+	note.target = v->target;
+	bpf_map_update_elem(&lb_frags, &e->key, &note, BPF_ANY);
+	/* The addition is there for the barrier. */
+	if (__sync_fetch_and_add(&c->remembered, 1) + 1 &&
+	    *(volatile __u32 *)&c->waiting)
+		punt(f, e, 0);
+}
+
+/* frag_find sets what became of the first fragment in v and returns the reason,
+ * LB_NONE if that is not known. */
+static __noinline __u32 frag_find(const struct pkt *p, struct verdict *v)
 {
 	struct lb_frag_key key = {};
+	const struct lb_frag *note;
 
-	frag_key(p, &key);
-
-	const struct lb_frag *have = bpf_map_lookup_elem(&lb_frags, &key);
-
-	if (!have || have->time + FRAG_LIFE < bpf_ktime_get_coarse_ns())
+	if (!p || !v)
 		return LB_NONE;
-	*note = *have;
-	return have->reason;
+	frag_key(p, &key);
+	note = bpf_map_lookup_elem(&lb_frags, &key);
+	if (!note || note->time + FRAG_LIFE < bpf_ktime_get_coarse_ns())
+		return LB_NONE;
+	v->stream = note->stream;
+	v->flow = note->flow;
+	v->target = note->target;
+	return note->reason;
 }
 
 /* frag_park hands a fragment over that has come before the first one. */
 static __noinline int frag_park(FRAME *f, const struct pkt *p)
 {
-	struct lb_punt e = { .kind = LB_PUNT_PARK, .l3 = p->l3 };
+	struct lb_punt *e;
 
+	if (!p)
+		return LB_DROP_INTERNAL;
 	if (p->flags & PKT_TRACE)
 		return LB_FRAGMENT_PARKED;
-	frag_key(p, &e.key);
-	if (limited(LB_LIMIT_PARK, PARK_GAP, PARK_BURST) ||
-	    punt(f, &e, PUNT_FRAMES))
+	if (limited(LB_LIMIT_PARK, PARK_GAP, PARK_BURST))
 		return LB_DROP_FRAGMENT;
-	return LB_FRAGMENT_PARKED;
+	e = new_punt(LB_PUNT_PARK);
+	if (!e)
+		return LB_DROP_INTERNAL;
+	e->l3 = p->l3;
+	frag_key(p, &e->key);
+	return punt(f, e, PUNT_FRAMES) ? LB_DROP_FRAGMENT : LB_FRAGMENT_PARKED;
 }
 
 #endif

@@ -130,6 +130,14 @@ struct {
 	__type(value, __u64);
 } lb_limits SEC(".maps");
 
+/* Where a record for the slow path is made: the stack has no room for it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_punt);
+} lb_scratch SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
 	__uint(key_size, 4);

@@ -126,7 +126,8 @@ struct lb_punt {
 	enum lb_punt_kind kind;
 	__u16 l3;
 	__u8 reply;
-	__u8 pad[5];
+	__u8 gso;     /* the frame stands for several */
+	__u8 pad[4];
 };
 
 /* A decision, for who watches. */

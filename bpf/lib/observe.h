@@ -6,6 +6,7 @@
 
 #include "lb_maps.h"
 #include "packet.h"
+#include "verdict.h"
 
 #define EVENTS_BURST 64
 
@@ -27,21 +28,14 @@ static __always_inline int wanted(const struct lb_control *c,
 		(__u64)bpf_get_prandom_u32() * c->sample >> 32 == 0);
 }
 
-struct where {
-	__u32 stream;
-	__u32 flow;
-	__u32 target;
-	__u32 reason;
-	__u32 reply;
-};
-
 static __noinline void observe(FRAME *f, const struct pkt *p,
-			       const struct where *w)
+			       const struct verdict *v, __u32 reason,
+			       __u32 reply)
 {
 	struct lb_control *c = control();
 	struct lb_event *e;
 
-	if (!c || !p || !w || !wanted(c, p, w->reason) ||
+	if (!c || !p || !v || !wanted(c, p, reason) ||
 	    limited(LB_LIMIT_EVENTS, c->interval, EVENTS_BURST))
 		return;
 	e = bpf_ringbuf_reserve(&lb_events, sizeof(*e), 0);
@@ -53,14 +47,14 @@ static __noinline void observe(FRAME *f, const struct pkt *p,
 	e->dst[0] = p->dst[0];
 	e->dst[1] = p->dst[1];
 	e->len = frame_len(f);
-	e->stream = w->stream;
-	e->flow = w->flow;
-	e->target = w->target;
+	e->stream = v->stream;
+	e->flow = v->flow;
+	e->target = v->target;
 	e->sport = p->sport;
 	e->dport = p->dport;
 	e->proto = p->ip_proto;
-	e->reason = w->reason;
-	e->reply = w->reply;
+	e->reason = reason;
+	e->reply = reply;
 	e->family = p->kind;
 	bpf_ringbuf_submit(e, 0);
 }

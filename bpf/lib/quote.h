@@ -8,12 +8,6 @@
 #define QUOTE_MAX_EXT 4 /* extension headers walked */
 #define QUOTE_L4      8 /* bytes of its transport header that must be there */
 
-/* The quoted packet's addresses. */
-struct quote {
-	__u64 src[2];
-	__u64 dst[2];
-};
-
 static __always_inline int quote_proto(struct pkt *p, __u8 proto)
 {
 	switch (proto) {
@@ -30,43 +24,53 @@ static __always_inline int quote_proto(struct pkt *p, __u8 proto)
 	return 0;
 }
 
-/*
- * quote_parse reads the packet that an ICMP error quotes: its addresses into q,
- * where its ports are into p->quote, and the protocol and ports, turned round,
- * into p. It returns 0 if it can, and the ports of the quote are in its order
- * the wrong way round then: what the answer to it would have.
- */
-__noinline int quote_parse(FRAME *f, struct pkt *p, struct quote *q)
+/* quoted_is compares an address of a quoted header, 0 the source and 1 the
+ * destination; 0 if it is addr. */
+static __always_inline int quoted_is(const __u8 *ip, __u8 kind, int which,
+				     const __u64 *addr)
 {
-	__u32 at, end, ports = 0;
-	__u8 next;
+	if (kind == PKT_IPV4)
+		return mapped(load32(ip + 12 + 4 * which)) != addr[1];
+	return *(const __u64 *)(ip + 8 + 16 * which) != addr[0] ||
+	       *(const __u64 *)(ip + 16 + 16 * which) != addr[1];
+}
 
-	if (!p || !q)
+#define QUOTE_FORTH 0 /* an error from outside about a reply */
+#define QUOTE_BACK  1 /* an error of a workload about what it was sent */
+
+/*
+ * quote_parse reads the packet that an ICMP error quotes, and makes p the answer to
+ * that packet, or rather its flow: protocol and ports, turned round, and the
+ * source. p->quote is where the quoted ports are. It returns 0 if that is possible
+ * and the quoted packet is one of the VIP that the error was sent to, or of the
+ * one that sends it.
+ */
+__noinline int quote_parse(FRAME *f, struct pkt *p, int direction)
+{
+	__u8 ip[40] __attribute__((aligned(8))), next;
+	__u32 at, end, ports = 0;
+
+	if (!p)
 		return 1;
 	at = p->l4 + 8;
 	end = p->l4 + p->l4_len;
 	if (p->kind == PKT_IPV4) {
-		struct iphdr ip;
-
-		if (frame_load(f, at, &ip, sizeof(ip)) ||
-		    ip.version != 4 || ip.ihl < 5 ||
-		    ip.frag_off & bpf_htons(0x1fff))
+		if (frame_load(f, at, ip, sizeof(struct iphdr)) ||
+		    ip[0] >> 4 != 4 || (ip[0] & 15) < 5 ||
+		    load16(ip + 6) & bpf_htons(0x1fff))
 			return 1;
-		q->src[0] = q->dst[0] = 0;
-		q->src[1] = mapped(ip.saddr);
-		q->dst[1] = mapped(ip.daddr);
-		next = ip.protocol;
-		at += ip.ihl * 4;
+		next = ip[9];
+		at += (ip[0] & 15) * 4;
 	} else {
-		struct ipv6hdr ip;
-
-		if (frame_load(f, at, &ip, sizeof(ip)) || ip.version != 6)
+		if (frame_load(f, at, ip, sizeof(struct ipv6hdr)) ||
+		    ip[0] >> 4 != 6)
 			return 1;
-		copy16(q->src, &ip.saddr);
-		copy16(q->dst, &ip.daddr);
-		next = ip.nexthdr;
-		at += sizeof(ip);
+		next = ip[6];
+		at += sizeof(struct ipv6hdr);
 	}
+	if (direction == QUOTE_BACK ? quoted_is(ip, p->kind, 1, p->src) :
+				      quoted_is(ip, p->kind, 0, p->dst))
+		return 1;
 #pragma clang loop unroll(full)
 	for (int i = 0; i < QUOTE_MAX_EXT; i++) {
 		__u8 ext[8] = {};
@@ -88,6 +92,10 @@ __noinline int quote_parse(FRAME *f, struct pkt *p, struct quote *q)
 	if (!quote_proto(p, next) || at + QUOTE_L4 > end ||
 	    frame_load(f, at, &ports, sizeof(ports)))
 		return 1;
+	if (direction == QUOTE_FORTH && p->kind == PKT_IPV4)
+		p->src[1] = mapped(load32(ip + 16));
+	else if (direction == QUOTE_FORTH)
+		copy16(p->src, ip + 24);
 	p->quote = at;
 	p->sport = ports >> 16;
 	p->dport = ports;

@@ -23,6 +23,14 @@
 const volatile __u32 cfg_crc_low[256];
 const volatile __u32 cfg_crc_high[256];
 
+/* bit is 0 or 1. Multiplying by it hides it from the verifier, which would follow
+ * both values of each of the many bits; so does the statement, from the compiler. */
+static __always_inline __u32 times(__u32 bit, __u32 v)
+{
+	asm volatile("" : "+r"(bit));
+	return bit * v;
+}
+
 /* crc_mul multiplies two polynomials modulo CRC32C's, bits reversed: the highest
  * bit is x^0. */
 static __always_inline __u32 crc_mul(__u32 a, __u32 b)
@@ -30,21 +38,21 @@ static __always_inline __u32 crc_mul(__u32 a, __u32 b)
 	__u32 product = 0;
 
 	for (int i = 0; i < 32; i++) {
-		product ^= b & -(a >> 31);
+		product ^= times(a >> 31, b);
 		a <<= 1;
-		b = b >> 1 ^ (CRC32C_POLY & -(b & 1));
+		b = b >> 1 ^ times(b & 1, CRC32C_POLY);
 	}
 	return product;
 }
 
 /* crc_change is what a CRC32c changes by when two bytes (xor of before and after,
  * as loaded) change and follow more bytes come after them: CRCs are linear. */
-static __noinline __u32 crc_change(__u32 change, __u32 follow)
+__noinline __u32 crc_change(__u32 change, __u32 follow)
 {
 	__u32 crc = change & 0xffff;
 
 	for (int i = 0; i < 16; i++)
-		crc = crc >> 1 ^ (CRC32C_POLY & -(crc & 1));
+		crc = crc >> 1 ^ times(crc & 1, CRC32C_POLY);
 	crc = crc_mul(crc, cfg_crc_low[follow & 0xff]);
 	return crc_mul(crc, cfg_crc_high[follow >> 8 & 0xff]);
 }

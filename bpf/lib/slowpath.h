@@ -13,13 +13,30 @@
 #define PARK_GAP      20000ull /* ns: 50,000 per second */
 #define PARK_BURST    2000
 
+static __always_inline struct lb_punt *scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&lb_scratch, &zero);
+}
+
+/* new_punt returns an empty record. */
+static __always_inline struct lb_punt *new_punt(enum lb_punt_kind kind)
+{
+	struct lb_punt *e = scratch();
+
+	if (e) {
+		__builtin_memset(e, 0, sizeof(*e));
+		e->kind = kind;
+	}
+	return e;
+}
+
 /* punt hands the frame over, or only its first most bytes; 0 if it has it. */
-static __noinline int punt(FRAME *f, struct lb_punt *e, __u32 most)
+static __always_inline int punt(FRAME *f, struct lb_punt *e, __u32 most)
 {
 	__u64 len = frame_len(f);
 
-	if (!e)
-		return 1;
 	e->len = len;
 	if (len > most)
 		len = most;
@@ -28,17 +45,22 @@ static __noinline int punt(FRAME *f, struct lb_punt *e, __u32 most)
 }
 
 /* punt_error has an ICMP error sent, if it is not one too many. */
-static __always_inline void punt_error(FRAME *f, const struct pkt *p, __u8 kind,
-				       __u32 mtu, __u32 leg)
+static __noinline void punt_error(FRAME *f, const struct pkt *p,
+				  enum lb_punt_kind kind, __u32 mtu, __u32 leg)
 {
-	struct lb_punt e = {
-		.kind = kind, .l3 = p->l3, .mtu = mtu, .leg = leg, .reply = leg != 0,
-	};
+	struct lb_punt *e;
 
-	if (p->flags & (PKT_LATER | PKT_ERROR | PKT_TRACE) ||
+	if (!p || p->flags & (PKT_LATER | PKT_ERROR | PKT_TRACE) ||
 	    limited(LB_LIMIT_ERRORS, ERRORS_GAP, ERRORS_BURST))
 		return;
-	punt(f, &e, PUNT_QUOTE);
+	e = new_punt(kind);
+	if (!e)
+		return;
+	e->l3 = p->l3;
+	e->mtu = mtu;
+	e->leg = leg;
+	e->reply = leg != 0;
+	punt(f, e, PUNT_QUOTE);
 }
 
 /* Where a packet is to go next. */
@@ -78,17 +100,21 @@ static __noinline int oversize(FRAME *f, const struct pkt *p,
 	}
 	if (p->flags & PKT_TRACE)
 		return LB_FRAGMENTED;
-
-	struct lb_punt e = {
-		.kind = LB_PUNT_CUT, .l3 = p->l3, .mtu = to->mtu,
-		.target = to->target, .port = to->port, .leg = to->leg,
-		.reply = to->leg != 0,
-	};
-
-	if (limited(LB_LIMIT_ERRORS, ERRORS_GAP, ERRORS_BURST) ||
-	    punt(f, &e, PUNT_FRAMES))
+	if (limited(LB_LIMIT_ERRORS, ERRORS_GAP, ERRORS_BURST))
 		return LB_DROP_TOO_BIG;
-	return LB_FRAGMENTED;
+
+	struct lb_punt *e = new_punt(LB_PUNT_CUT);
+
+	if (!e)
+		return LB_DROP_INTERNAL;
+	e->l3 = p->l3;
+	e->mtu = to->mtu;
+	e->target = to->target;
+	e->port = to->port;
+	e->leg = to->leg;
+	e->reply = to->leg != 0;
+	e->gso = payload != 0;
+	return punt(f, e, PUNT_FRAMES) ? LB_DROP_TOO_BIG : LB_FRAGMENTED;
 }
 
 #endif

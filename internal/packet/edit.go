@@ -89,6 +89,49 @@ func MayFragment(p []byte) bool {
 	return p[0]>>4 == 4 && binary.BigEndian.Uint16(p[6:])&flagDF == 0
 }
 
+// SetPort sets the destination port (or the source port) of an IPv4 packet of TCP,
+// UDP or SCTP and updates its checksum, so that a wrong one stays wrong and the
+// absent one of UDP stays absent. It returns false, and changes nothing, when the
+// header or what the checksum covers is not there.
+func SetPort(p []byte, port uint16, destination bool) bool {
+	b := p[int(p[0]&15)*4:]
+	fragment := binary.BigEndian.Uint16(p[6:])&(FragmentMF|offsetMask) != 0
+	if binary.BigEndian.Uint16(p[6:])&offsetMask != 0 {
+		return false
+	}
+	at := 0
+	if destination {
+		at = 2
+	}
+	switch {
+	case p[9] == TCP && len(b) >= 20:
+		updateSum(b[16:], b[at:], port)
+	case p[9] == UDP && len(b) >= 8:
+		if sum := b[6:]; binary.BigEndian.Uint16(sum) != 0 {
+			updateSum(sum, b[at:], port)
+			if binary.BigEndian.Uint16(sum) == 0 {
+				binary.BigEndian.PutUint16(sum, 0xffff)
+			}
+		}
+	case p[9] == SCTP && len(b) >= 12 && !fragment:
+		table := crc32.MakeTable(crc32.Castagnoli)
+		change := crc32.Checksum(b, table)
+		binary.BigEndian.PutUint16(b[at:], port)
+		change ^= crc32.Checksum(b, table)
+		binary.LittleEndian.PutUint32(b[8:], binary.LittleEndian.Uint32(b[8:])^change)
+	default:
+		return false
+	}
+	binary.BigEndian.PutUint16(b[at:], port)
+	return true
+}
+
+// updateSum updates a checksum for two bytes that become v: RFC 1624, equation 3.
+func updateSum(sum, field []byte, v uint16) {
+	change := uint32(^binary.BigEndian.Uint16(sum)) + uint32(^binary.BigEndian.Uint16(field)) + uint32(v)
+	binary.BigEndian.PutUint16(sum, Checksum(change, nil))
+}
+
 // CompleteIPv4 fills in the transport checksum of a whole IPv4 packet if its
 // sender left that to a device that never saw the packet, as packets of a local
 // stack are until they reach hardware. Such a packet carries the sum of the

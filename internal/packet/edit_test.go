@@ -126,3 +126,44 @@ func TestCompleteIPv4(t *testing.T) {
 		t.Errorf("got %x, want ffff", p[26:28])
 	}
 }
+
+// TestSetPort compares with packets that are built with the other port.
+func TestSetPort(t *testing.T) {
+	body := []byte("odd")
+	build := map[uint8]func(sport, dport uint16) []byte{
+		TCP:  func(s, d uint16) []byte { return ip4.TCP(s, d, 2, body) },
+		UDP:  func(s, d uint16) []byte { return ip4.UDP(s, d, body) },
+		SCTP: func(s, d uint16) []byte { return ip4.SCTP(s, d, body) },
+	}
+	for proto, transport := range build {
+		for _, port := range []uint16{0, 1, 80, 0x1234, 0xffff} {
+			for _, destination := range []bool{true, false} {
+				p, want := ip4.Packet(eth, proto, transport(7, 8))[14:], transport(port, 8)
+				if destination {
+					want = transport(7, port)
+				}
+				if !SetPort(p, port, destination) || !bytes.Equal(p[20:], want) {
+					t.Errorf("protocol %d, port %d, destination %v: got %x, want %x", proto, port, destination, p[20:], want)
+				}
+			}
+		}
+	}
+	without := ip4.Packet(eth, UDP, ip4.UDP(7, 8, body))[14:]
+	binary.BigEndian.PutUint16(without[26:], 0)
+	if !SetPort(without, 9, true) || binary.BigEndian.Uint16(without[26:]) != 0 {
+		t.Errorf("a checksum of UDP came from nowhere: %x", without)
+	}
+	first, later := ip4, ip4
+	first.Fragment, later.Fragment = FragmentMF, 1
+	for name, p := range map[string][]byte{
+		"first fragment of SCTP": first.Packet(eth, SCTP, ip4.SCTP(7, 8, body)),
+		"later fragment":         later.Packet(eth, UDP, ip4.UDP(7, 8, body)),
+		"ICMP":                   ip4.Packet(eth, ICMP, make([]byte, 8)),
+		"short":                  ip4.Packet(eth, TCP, make([]byte, 19)),
+	} {
+		before := bytes.Clone(p)
+		if SetPort(p[14:], 9, true) || !bytes.Equal(before, p) {
+			t.Errorf("%s: became %x", name, p)
+		}
+	}
+}

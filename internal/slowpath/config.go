@@ -25,9 +25,6 @@ type Config struct {
 	Gateways  Gateways
 	Fragments Fragments
 	Sender    Sender
-	// Translate, if not nil, translates the ports of a packet that is about to
-	// be cut, in place. Its transport checksum is complete.
-	Translate func(frame []byte, l3 int, reply bool)
 
 	ErrorRate    int           // ICMP errors per second
 	ErrorBurst   int           // ICMP errors at once

@@ -2,8 +2,6 @@
 
 package slowpath
 
-import "maps"
-
 // Counters is what an engine has done, in packets unless said otherwise.
 type Counters struct {
 	Malformed uint64 // events that contradict themselves or their frame
@@ -44,12 +42,12 @@ func (e *Engine) Counters() Counters {
 	return e.counters
 }
 
-// Traffic returns what later fragments the engine has sent to each target since
-// it was last forgotten. Cut packets are not in it: the program has counted them.
-func (e *Engine) Traffic() map[uint16]Traffic {
+// Traffic returns what later fragments the engine has sent to a target since it
+// was last forgotten. Cut packets are not in it: the program has counted them.
+func (e *Engine) Traffic(target uint16) Traffic {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return maps.Clone(e.traffic)
+	return e.traffic[target]
 }
 
 // Forget clears the traffic of a target, so that its number can stand for

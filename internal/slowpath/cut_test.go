@@ -58,7 +58,7 @@ func TestCut(t *testing.T) {
 		if got := e.Counters(); got != (Counters{Cut: 1, Pieces: pieces}) {
 			t.Errorf("%s: counted %+v", name, got)
 		}
-		if got := e.Traffic(); len(got) > 0 {
+		if got := e.traffic; len(got) > 0 {
 			t.Errorf("%s: traffic %v", name, got)
 		}
 	}
@@ -105,29 +105,37 @@ func TestCutFails(t *testing.T) {
 	}
 }
 
-// TestCutTranslates checks that the ports are translated before, on a frame
-// with a complete checksum and without padding.
+// TestCutTranslates checks that ports are translated before, in what an offloading
+// sender left without its checksum, too.
 func TestCutTranslates(t *testing.T) {
+	partial := func(frame []byte, udp []byte) []byte {
+		pseudo := slices.Concat(client4.Src.AsSlice(), client4.Dst.AsSlice(), []byte{0, packet.UDP, 0, byte(len(udp))})
+		binary.BigEndian.PutUint16(frame[22+20+6:], ^packet.Checksum(0, pseudo))
+		return frame
+	}
 	udp := client4.UDP(1, 2, make([]byte, 100))
-	frame := client4.Packet(tagged, packet.UDP, udp)
-	// As an offloading sender leaves it: the sum of the pseudo header.
-	pseudo := slices.Concat(client4.Src.AsSlice(), client4.Dst.AsSlice(), []byte{0, packet.UDP, 0, byte(len(udp))})
-	binary.BigEndian.PutUint16(frame[22+20+6:], ^packet.Checksum(0, pseudo))
-	var called bool
-	w := newWorld()
-	e := newEngine(t, w, func(c *Config) {
-		c.Translate = func(frame []byte, l3 int, reply bool) {
-			called = true
-			if want := client4.Packet(tagged, packet.UDP, udp); !bytes.Equal(frame, want) || l3 != 22 || reply {
-				t.Errorf("got %x at %d (reply %v), want %x", frame, l3, reply, want)
-			}
-			frame[l3+20+3] = 3
+	forth, back := client4.UDP(1, 3, make([]byte, 100)), client4.UDP(3, 2, make([]byte, 100))
+	for name, c := range map[string]struct {
+		frame []byte
+		reply bool
+		want  []byte
+	}{
+		"destination": {client4.Packet(tagged, packet.UDP, udp), false, forth},
+		"source":      {client4.Packet(tagged, packet.UDP, udp), true, back},
+		"offloaded":   {partial(client4.Packet(tagged, packet.UDP, udp), udp), false, forth},
+	} {
+		w := newWorld()
+		e := newEngine(t, w, nil)
+		e.handle(with(event(Fragment, append(c.frame, 0, 0)), func(ev *Event) {
+			ev.MTU, ev.Target, ev.Port, ev.Reply = 68, target, 3, c.reply
+		}), start)
+		var got []byte
+		for _, s := range w.takeSent() {
+			got = append(got, s.Frame[34:]...)
 		}
-	})
-	ev := with(event(Fragment, append(frame, 0, 0)), func(ev *Event) { ev.MTU, ev.Target = 68, target })
-	e.handle(ev, start)
-	if got := w.takeSent(); !called || len(got) != 3 || got[0].Frame[14+20+3] != 3 {
-		t.Errorf("called %v, sent %x", called, got)
+		if !bytes.Equal(got, c.want) {
+			t.Errorf("%s: got %x, want %x", name, got, c.want)
+		}
 	}
 }
 

@@ -32,6 +32,7 @@ type Event struct {
 	GSO    bool        // the frame stands for several packets (gso_segs > 1)
 	MTU    int         // TooBig, Fragment: the limit that it exceeds
 	Target uint16      // Fragment, not Reply: where it goes
+	Port   uint16      // Fragment: what the destination port (Reply: source port) becomes; 0: unchanged
 	Key    FragmentKey // Park, Release
 	Leg    int         // Reply: index of the leg's interface
 }

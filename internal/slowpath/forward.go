@@ -21,8 +21,9 @@ func (e *Engine) cut(ev Event) {
 		return
 	}
 	packet.CompleteIPv4(p)
-	if e.cfg.Translate != nil {
-		e.cfg.Translate(ev.Frame[:ev.L3+len(p)], ev.L3, ev.Reply)
+	if ev.Port != 0 && !packet.SetPort(p, ev.Port, !ev.Reply) {
+		e.count(&e.counters.CutFailed)
+		return
 	}
 	packet.SetTTL(p, packet.TTL(p)-1)
 	hop.MTU = limit(hop.MTU, ev.MTU)

@@ -41,11 +41,11 @@ func TestParkAndRelease(t *testing.T) {
 		w.verdicts[key(ip, 2)] = FragmentVerdict{Target: 8}
 		e.handle(release(ip, 2), start)
 		length := uint64(len(park(ip, 1, 1).Frame))
-		if diff := cmp.Diff(map[uint16]Traffic{target: {3, 3 * length}, 8: {1, length}}, e.Traffic()); diff != "" {
+		if diff := cmp.Diff(map[uint16]Traffic{target: {3, 3 * length}, 8: {1, length}}, e.traffic); diff != "" {
 			t.Errorf("traffic: (-want +got)\n%s", diff)
 		}
 		e.Forget(8)
-		if got := e.Traffic(); len(got) != 1 || w.waiting || e.held.used != 0 || len(e.held.byKey) != 0 {
+		if got := e.traffic; len(got) != 1 || w.waiting || e.held.used != 0 || len(e.held.byKey) != 0 {
 			t.Errorf("traffic %v, waiting %v, holds %d bytes of %d packets", got, w.waiting, e.held.used, len(e.held.byKey))
 		}
 	}
@@ -181,8 +181,8 @@ func TestVerdictSendFails(t *testing.T) {
 		w.verdicts[key(client4, 1)] = c.verdict
 		e := newEngine(t, w, nil)
 		e.handle(park(client4, 1, 1), start)
-		if got := e.Counters(); got != c.count || len(e.Traffic()) > 0 {
-			t.Errorf("%s: counted %+v and %v, want %+v", name, got, e.Traffic(), c.count)
+		if got := e.Counters(); got != c.count || len(e.traffic) > 0 {
+			t.Errorf("%s: counted %+v and %v, want %+v", name, got, e.traffic, c.count)
 		}
 	}
 }

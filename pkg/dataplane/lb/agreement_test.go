@@ -146,7 +146,7 @@ func agree(t *testing.T, r bpftest.Random, l *LB, w model.World) map[string]int 
 			}
 			frame := r.Frame(r.Link(w.MAC, vlan), from, to)
 			want := decide(bytes.Clone(frame))
-			v, out, err := l.run(prog, frame)
+			v, out, err := l.run(prog, frame, 0)
 			if errors.Is(err, unix.EINVAL) && cutOff(frame) {
 				continue
 			}

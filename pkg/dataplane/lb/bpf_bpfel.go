@@ -99,7 +99,8 @@ type bpfLbPunt struct {
 	Kind   bpfLbPuntKind
 	L3     uint16
 	Reply  uint8
-	Pad    [5]uint8
+	Gso    uint8
+	Pad    [4]uint8
 }
 
 type bpfLbPuntKind uint32
@@ -186,6 +187,7 @@ const (
 	bpfMapLbPunts        = "lb_punts"
 	bpfMapLbRings        = "lb_rings"
 	bpfMapLbRules        = "lb_rules"
+	bpfMapLbScratch      = "lb_scratch"
 	bpfMapLbStats        = "lb_stats"
 	bpfMapLbStreamLoad   = "lb_stream_load"
 	bpfMapLbStreams      = "lb_streams"
@@ -267,6 +269,7 @@ type bpfMapSpecs struct {
 	LbPunts      *ebpf.MapSpec `ebpf:"lb_punts"`
 	LbRings      *ebpf.MapSpec `ebpf:"lb_rings"`
 	LbRules      *ebpf.MapSpec `ebpf:"lb_rules"`
+	LbScratch    *ebpf.MapSpec `ebpf:"lb_scratch"`
 	LbStats      *ebpf.MapSpec `ebpf:"lb_stats"`
 	LbStreamLoad *ebpf.MapSpec `ebpf:"lb_stream_load"`
 	LbStreams    *ebpf.MapSpec `ebpf:"lb_streams"`
@@ -320,6 +323,7 @@ type bpfMaps struct {
 	LbPunts      *ebpf.Map `ebpf:"lb_punts"`
 	LbRings      *ebpf.Map `ebpf:"lb_rings"`
 	LbRules      *ebpf.Map `ebpf:"lb_rules"`
+	LbScratch    *ebpf.Map `ebpf:"lb_scratch"`
 	LbStats      *ebpf.Map `ebpf:"lb_stats"`
 	LbStreamLoad *ebpf.Map `ebpf:"lb_stream_load"`
 	LbStreams    *ebpf.Map `ebpf:"lb_streams"`
@@ -339,6 +343,7 @@ func (m *bpfMaps) Close() error {
 		m.LbPunts,
 		m.LbRings,
 		m.LbRules,
+		m.LbScratch,
 		m.LbStats,
 		m.LbStreamLoad,
 		m.LbStreams,

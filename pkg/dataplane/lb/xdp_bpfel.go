@@ -88,6 +88,21 @@ type xdpLbPin struct {
 	Target uint32
 }
 
+type xdpLbPunt struct {
+	_      structs.HostLayout
+	Key    xdpLbFragKey
+	Len    uint32
+	Leg    uint32
+	Target uint32
+	Mtu    uint32
+	Port   uint32
+	Kind   uint32
+	L3     uint16
+	Reply  uint8
+	Gso    uint8
+	Pad    [4]uint8
+}
+
 type xdpLbReason uint32
 
 const (
@@ -161,6 +176,7 @@ const (
 	xdpMapLbPunts        = "lb_punts"
 	xdpMapLbRings        = "lb_rings"
 	xdpMapLbRules        = "lb_rules"
+	xdpMapLbScratch      = "lb_scratch"
 	xdpMapLbStats        = "lb_stats"
 	xdpMapLbStreamLoad   = "lb_stream_load"
 	xdpMapLbStreams      = "lb_streams"
@@ -236,6 +252,7 @@ type xdpMapSpecs struct {
 	LbPunts      *ebpf.MapSpec `ebpf:"lb_punts"`
 	LbRings      *ebpf.MapSpec `ebpf:"lb_rings"`
 	LbRules      *ebpf.MapSpec `ebpf:"lb_rules"`
+	LbScratch    *ebpf.MapSpec `ebpf:"lb_scratch"`
 	LbStats      *ebpf.MapSpec `ebpf:"lb_stats"`
 	LbStreamLoad *ebpf.MapSpec `ebpf:"lb_stream_load"`
 	LbStreams    *ebpf.MapSpec `ebpf:"lb_streams"`
@@ -287,6 +304,7 @@ type xdpMaps struct {
 	LbPunts      *ebpf.Map `ebpf:"lb_punts"`
 	LbRings      *ebpf.Map `ebpf:"lb_rings"`
 	LbRules      *ebpf.Map `ebpf:"lb_rules"`
+	LbScratch    *ebpf.Map `ebpf:"lb_scratch"`
 	LbStats      *ebpf.Map `ebpf:"lb_stats"`
 	LbStreamLoad *ebpf.Map `ebpf:"lb_stream_load"`
 	LbStreams    *ebpf.Map `ebpf:"lb_streams"`
@@ -306,6 +324,7 @@ func (m *xdpMaps) Close() error {
 		m.LbPunts,
 		m.LbRings,
 		m.LbRules,
+		m.LbScratch,
 		m.LbStats,
 		m.LbStreamLoad,
 		m.LbStreams,
