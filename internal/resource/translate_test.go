@@ -156,7 +156,7 @@ func TestPortIndex(t *testing.T) {
 		ports []classify.PortRange
 		doc   *Document
 	}
-	for range 1000 {
+	for range 300 {
 		x := portIndex{}
 		var all []added
 		for range 1 + r.IntN(12) {

@@ -16,6 +16,7 @@ import (
 	"github.com/weft-project/weft/internal/balancer"
 	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/internal/resource"
+	"github.com/weft-project/weft/pkg/apis/v1alpha1"
 )
 
 func snapshot(t *testing.T, files ...resource.File) *resource.Snapshot {
@@ -212,5 +213,12 @@ func TestUnknownConduit(t *testing.T) {
 	s := snapshot(t, load(t, "../../../deployments/examples/demo.yaml"))
 	if _, err := Balancer(s, "trench-a", "nope"); !errors.Is(err, resource.ErrNotFound) {
 		t.Errorf("error = %v, want ErrNotFound", err)
+	}
+}
+
+// TestAffinityLimit: what a manifest may ask for, a balancer takes.
+func TestAffinityLimit(t *testing.T) {
+	if balancer.MaxAffinity != v1alpha1.MaxAffinityFlows {
+		t.Errorf("a balancer takes %d flows, a manifest may have %d", balancer.MaxAffinity, v1alpha1.MaxAffinityFlows)
 	}
 }
