@@ -4,106 +4,141 @@ package classify
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
-	"maps"
+	"net/netip"
 	"slices"
 )
 
-// natKey is a port of a VIP: an index into protocols and the port.
-type natKey struct {
-	proto uint8
-	port  uint16
-}
-
-func (n NAT) key() natKey {
-	return natKey{uint8(slices.Index(protocols[:], n.Protocol)), n.Port}
-}
-
-// translation is one entry of the table that a packet's port is looked up in.
-type translation struct {
-	natKey
-	back bool   // of replies: from the target's port to the client's
-	to   uint16 // port
-}
-
-// translations returns what is looked up at a VIP: the NATs, and the way back for
-// them and for the rules that have a target port, sorted.
-func (c *compiler) translations(v vip) []translation {
-	all := make(map[translation]bool)
-	for key, target := range v.nats {
-		all[translation{natKey: key, to: target}] = true
-		all[translation{natKey{key.proto, target}, true, key.port}] = true
+// Validate returns every problem of the translation, joined.
+func (n NAT) Validate() error {
+	var errs []error
+	if err := checkVIP(n.VIP); err != nil {
+		errs = append(errs, err)
 	}
-	for _, i := range v.rules {
-		r := &c.set.Rules[i]
-		if r.TargetPort == 0 {
-			continue
+	if !slices.Contains(protocols[:], n.Protocol) {
+		errs = append(errs, fmt.Errorf("protocol %d: neither TCP, UDP nor SCTP", n.Protocol))
+	}
+	if n.Port == 0 {
+		errs = append(errs, errors.New("port 0: not a port to translate"))
+	}
+	if n.TargetPort == 0 {
+		errs = append(errs, errors.New("target port 0: not a port to translate to"))
+	}
+	return errors.Join(errs...)
+}
+
+func (n NAT) String() string {
+	return fmt.Sprintf("%s protocol %d port %d to %d", n.VIP, n.Protocol, n.Port, n.TargetPort)
+}
+
+// checkTargetPort checks that there is exactly one port that the target port
+// stands for: replies are translated back by the target port alone.
+func (r *Rule) checkTargetPort() error {
+	switch p := r.DestinationPorts; {
+	case r.TargetPort == 0:
+		return nil
+	case len(p) != 1 || p[0].First != p[0].Last:
+		return fmt.Errorf("target port %d: needs exactly one destination port", r.TargetPort)
+	case p[0].First == 0:
+		return fmt.Errorf("target port %d: destination port 0 cannot be translated", r.TargetPort)
+	}
+	return nil
+}
+
+// translations returns what a valid rule translates.
+func (r *Rule) translations() []NAT {
+	if r.TargetPort == 0 || r.checkTargetPort() != nil {
+		return nil
+	}
+	list := r.Protocols
+	if len(list) == 0 {
+		list = protocols[:]
+	}
+	var out []NAT
+	for _, vip := range r.VIPs {
+		for _, proto := range list {
+			out = append(out, NAT{vip, proto, r.DestinationPorts[0].First, r.TargetPort})
 		}
-		for index, proto := range protocols {
-			if len(r.Protocols) == 0 || slices.Contains(r.Protocols, proto) {
-				all[translation{natKey{uint8(index), r.TargetPort}, true, r.DestinationPorts[0].First}] = true
+	}
+	return out
+}
+
+func (s Set) checkNATs() []error {
+	var errs []error
+	if len(s.NATs) > MaxNATs {
+		errs = append(errs, fmt.Errorf("%d NATs: at most %d", len(s.NATs), MaxNATs))
+	}
+	type outside struct {
+		vip   netip.Prefix
+		proto uint8
+		port  uint16
+	}
+	seen := make(map[outside]bool, len(s.NATs))
+	all := slices.Clone(s.NATs)
+	for _, n := range s.NATs {
+		if err := n.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("NAT %s: %w", n, err))
+		}
+		o := outside{n.VIP, n.Protocol, n.Port}
+		if seen[o] {
+			errs = append(errs, fmt.Errorf("NAT %s: port %d is translated twice", n, n.Port))
+		}
+		seen[o] = true
+	}
+	owner := make([]string, len(all)) // the rule's name, "" for a NAT
+	for i := range s.Rules {
+		for _, n := range s.Rules[i].translations() {
+			all, owner = append(all, n), append(owner, s.Rules[i].Name)
+		}
+	}
+	for _, pair := range NATConflicts(all) {
+		n, other, what := all[pair[0]], all[pair[1]], "NAT "+all[pair[0]].String()
+		if name := owner[pair[0]]; name != "" {
+			what = fmt.Sprintf("rule %q", name)
+		}
+		errs = append(errs, fmt.Errorf("%s: target port %d of VIP %s stands for port %d of VIP %s already",
+			what, n.TargetPort, n.VIP, other.Port, other.VIP))
+	}
+	return errs
+}
+
+// NATConflicts finds translations whose target port stands for another port
+// already, so that replies could not be told apart: those of one protocol whose
+// VIPs overlap, because a VIP takes over the translations of the prefixes
+// around it. Each pair has the index of the translation that stands later in
+// the list, then that of one it conflicts with.
+func NATConflicts(nats []NAT) [][2]int {
+	order := make([]int, 0, len(nats))
+	for i, n := range nats {
+		if n.VIP.IsValid() {
+			order = append(order, i)
+		}
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		x, y := nats[a], nats[b]
+		return cmp.Or(cmp.Compare(x.Protocol, y.Protocol), cmp.Compare(x.TargetPort, y.TargetPort),
+			comparePrefix(x.VIP, y.VIP), cmp.Compare(a, b))
+	})
+	var pairs [][2]int
+	var around []int // the chain of prefixes around the current one, all of one port
+	for _, i := range order {
+		n := nats[i]
+		for len(around) > 0 {
+			top := nats[around[len(around)-1]]
+			if top.Protocol == n.Protocol && top.TargetPort == n.TargetPort && top.VIP.Contains(n.VIP.Addr()) {
+				break
+			}
+			around = around[:len(around)-1]
+		}
+		if len(around) > 0 {
+			if top := around[len(around)-1]; nats[top].Port != n.Port {
+				pairs = append(pairs, [2]int{max(i, top), min(i, top)})
+				continue
 			}
 		}
+		around = append(around, i)
 	}
-	return slices.SortedFunc(maps.Keys(all), func(a, b translation) int {
-		return cmp.Compare(a.number(0), b.number(0))
-	})
-}
-
-// number is the key in the blob, as nat_find in bpf/lib/classify.h makes it.
-func (t translation) number(vip uint16) uint64 {
-	number := uint64(vip) | uint64(t.proto)<<16 | uint64(networkOrder(t.port))<<32
-	if t.back {
-		number |= 1 << 24
-	}
-	return number
-}
-
-// networkOrder is a port as a little-endian machine loads it.
-func networkOrder(port uint16) uint16 { return port<<8 | port>>8 }
-
-// natTable collects the translations of VIPs; those that have the same share a
-// number.
-type natTable struct {
-	numbers map[string]uint16
-	keys    []key
-	slots   []slot
-}
-
-// add returns the number of a list of translations, 0 for an empty one.
-func (t *natTable) add(list []translation) (uint16, error) {
-	if len(list) == 0 {
-		return 0, nil
-	}
-	for i, e := range list[1:] {
-		if before := list[i]; before.number(0) == e.number(0) {
-			return 0, fmt.Errorf("protocol %d: target port %d stands for ports %d and %d",
-				protocols[e.proto], e.port, before.to, e.to)
-		}
-	}
-	text := fmt.Sprint(list)
-	if number, ok := t.numbers[text]; ok {
-		return number, nil
-	}
-	if t.numbers == nil {
-		t.numbers = make(map[string]uint16)
-	}
-	number := uint16(len(t.numbers) + 1)
-	if number == 0 {
-		return 0, fmt.Errorf("more than %d different sets of translations", len(t.numbers))
-	}
-	t.numbers[text] = number
-	for _, e := range list {
-		t.keys = append(t.keys, key{lo: e.number(number), tag: 1})
-		t.slots = append(t.slots, slot{value: uint32(networkOrder(e.to))})
-	}
-	return number, nil
-}
-
-// natTable writes the table: one length, of all bits.
-func (b *blob) natTable(t *natTable) (prefixes, error) {
-	h := prefixes{N6: 1, Masks: b.align(8)}
-	b.u64(^uint64(0), ^uint64(0))
-	err := b.table(&h, t.keys, t.slots)
-	return h, err
+	slices.SortFunc(pairs, func(a, b [2]int) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) })
+	return pairs
 }

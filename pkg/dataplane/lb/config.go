@@ -11,8 +11,8 @@ import (
 const (
 	DefaultMaxStreams   = 64
 	DefaultMaxTargets   = 1024
-	DefaultMaxTableSize = 65537
 	DefaultMaxFlows     = 16384
+	DefaultMaxTableSize = 65537
 	DefaultMaxFragments = 16384
 )
 
@@ -22,8 +22,8 @@ type Config struct {
 	Interface    string // external interface
 	MaxStreams   int    // streams are 0..MaxStreams-1
 	MaxTargets   int    // targets are 1..MaxTargets-1
+	MaxFlows     int    // numbers of flows are 0..MaxFlows-1
 	MaxTableSize uint32 // slots of a Maglev table, a prime
-	MaxFlows     int    // numbers of rules are 0..MaxFlows-1
 	MaxFragments int    // packets whose later fragments find their way at once
 	VLAN         uint16 // of the external interface; 0: untagged
 	Mode         Mode   // where the program runs
@@ -36,11 +36,11 @@ func (c Config) withDefaults() Config {
 	if c.MaxTargets == 0 {
 		c.MaxTargets = DefaultMaxTargets
 	}
-	if c.MaxTableSize == 0 {
-		c.MaxTableSize = DefaultMaxTableSize
-	}
 	if c.MaxFlows == 0 {
 		c.MaxFlows = DefaultMaxFlows
+	}
+	if c.MaxTableSize == 0 {
+		c.MaxTableSize = DefaultMaxTableSize
 	}
 	if c.MaxFragments == 0 {
 		c.MaxFragments = DefaultMaxFragments
@@ -61,11 +61,11 @@ func (c Config) Validate() error {
 	if c.MaxTargets < 2 || c.MaxTargets > 1<<16 {
 		errs = append(errs, fmt.Errorf("MaxTargets %d: not in 2 to 65536", c.MaxTargets))
 	}
-	if c.MaxTableSize > 1<<24 {
-		errs = append(errs, fmt.Errorf("MaxTableSize %d: more than %d", c.MaxTableSize, 1<<24))
-	}
 	if c.MaxFlows < 1 || c.MaxFlows > 1<<20 {
 		errs = append(errs, fmt.Errorf("MaxFlows %d: not in 1 to %d", c.MaxFlows, 1<<20))
+	}
+	if c.MaxTableSize > 1<<24 {
+		errs = append(errs, fmt.Errorf("MaxTableSize %d: more than %d", c.MaxTableSize, 1<<24))
 	}
 	if c.MaxFragments < 64 || c.MaxFragments > 1<<24 {
 		errs = append(errs, fmt.Errorf("MaxFragments %d: not in 64 to %d", c.MaxFragments, 1<<24))
