@@ -37,11 +37,11 @@ func (r *Random) newFocus() focus {
 	return f
 }
 
-// VIP is an address that may be a VIP.
-func (r *Random) VIP(v4 bool) netip.Addr { return r.within(r.focus.vips, r.vip(v4)) }
+// nearVIP is an address that may be a VIP.
+func (r *Random) nearVIP(v4 bool) netip.Addr { return r.within(r.focus.vips, r.vip(v4)) }
 
-// Client is an address that may be a client's.
-func (r *Random) Client(v4 bool) netip.Addr { return r.within(r.focus.sources, r.client(v4)) }
+// nearClient is an address that may be a client's.
+func (r *Random) nearClient(v4 bool) netip.Addr { return r.within(r.focus.sources, r.client(v4)) }
 
 // within gives an address, mostly, the first bits of one of the prefixes.
 func (r *Random) within(list []netip.Prefix, a netip.Addr) netip.Addr {
@@ -69,8 +69,8 @@ func (r *Random) family() (v4 bool) {
 	return r.pick(0.5)
 }
 
-// Protocol is one of those that rules know.
-func (r *Random) Protocol() uint8 {
+// nearProtocol is one of those that rules know.
+func (r *Random) nearProtocol() uint8 {
 	if n := len(r.focus.protocols); n > 0 && r.pick(0.9) {
 		return r.focus.protocols[r.IntN(n)]
 	}

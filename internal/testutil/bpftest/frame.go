@@ -40,7 +40,7 @@ func (e ends) back() ends { return ends{e.reply, e.to, e.from} }
 // Most are from a client to a VIP, or as a reply from a VIP to a client.
 func (r *Random) Frames(eth packet.Ethernet, reply bool) [][]byte {
 	r.focus = r.newFocus()
-	e := ends{reply, r.Client, r.VIP}
+	e := ends{reply, r.nearClient, r.nearVIP}
 	if reply != r.pick(0.03) {
 		e = e.back()
 	}

@@ -32,7 +32,7 @@ func TestSetIsValid(t *testing.T) {
 			}
 		}
 		for range 50 {
-			a := r.VIP(r.pick(0.5))
+			a := r.vip(r.pick(0.5))
 			for _, proto := range []uint8{packet.TCP, packet.UDP, packet.SCTP} {
 				outside := make(map[uint16]uint16)
 				for _, x := range inForce(s, a, proto) {

@@ -22,7 +22,7 @@ func (r *Random) transport(ip packet.IP, e ends) (proto uint8, payload []byte) {
 	case r.pick(0.02):
 		return uint8(r.Uint32()), r.body(ip)
 	}
-	proto = r.Protocol()
+	proto = r.nearProtocol()
 	sport, dport := r.portsOf(e.reply, e.reply)
 	return proto, r.segment(ip, proto, sport, dport)
 }
@@ -111,7 +111,7 @@ func (r *Random) icmpError(ip packet.IP, e ends) (proto uint8, payload []byte) {
 	if v4 && r.pick(0.05) {
 		quoted.Fragment = []uint16{packet.FragmentMF, 1, packet.FragmentDF}[r.IntN(3)]
 	}
-	proto = r.Protocol()
+	proto = r.nearProtocol()
 	sport, dport := r.portsOf(e.reply, !e.reply)
 	transport := r.segment(quoted, proto, sport, dport)
 	if r.pick(0.05) {
@@ -151,9 +151,9 @@ func (r *Random) garbage(eth packet.Ethernet, v4 bool) []byte {
 	for i := range b {
 		b[i] = byte(r.Uint32())
 	}
-	kind, dst, at := packet.EtherIPv6, r.VIP(false), 24
+	kind, dst, at := packet.EtherIPv6, r.nearVIP(false), 24
 	if v4 {
-		kind, dst, at = packet.EtherIPv4, r.VIP(true), 16
+		kind, dst, at = packet.EtherIPv4, r.nearVIP(true), 16
 	}
 	if len(b) > 40 && r.pick(0.8) {
 		b[0] = 0x60
