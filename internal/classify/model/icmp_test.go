@@ -132,6 +132,11 @@ func TestICMPErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestICMPErrorForms covers what only IPv4 quotes may be, and errors that do not
+// fit the leg.
+func TestICMPErrorForms(t *testing.T) {
 	first, options := families["IPv4"].reply, families["IPv4"].reply
 	first.Fragment, options.Options = packet.FragmentMF, make([]byte, 40)
 	w := world()
