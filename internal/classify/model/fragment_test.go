@@ -108,6 +108,13 @@ func TestFragmentKeys(t *testing.T) {
 		step{"IPv4", frame(toUs, v4, packet.UDP, 1, 81), Decision{Verdict: NoFlow}},
 		step{"IPv6", frame(toUs, v6, packet.UDP, 1, 81), Decision{Verdict: NoFlow}},
 	)
+	auth := families["IPv4"].in
+	auth.ID, auth.Extensions = 79, []packet.Extension{packet.AuthHeader(4)}
+	cut := fragments(frame(toUs, auth, packet.UDP, 1, 81))
+	run(t, w.Decide,
+		step{"AH", cut[0], Decision{Verdict: NoFlow}},
+		step{"AH later", cut[1], Decision{Verdict: NoFlow}},
+	)
 	later := func(ip packet.IP, id uint32, proto uint8) []byte {
 		ip.ID, ip.Fragment = uint16(id), 3
 		ip.Extensions = nil

@@ -98,7 +98,11 @@ func TestReplyErrors(t *testing.T) {
 	for name, f := range families {
 		w, kind := world(), kinds[name].unreachable
 		seen, other := f.out, f.out
-		other.Dst = f.out.Src
+		other.Dst = f.out.Dst.Next() // with the same NATs
+		for _, n := range w.Set.NATs {
+			n.VIP = netip.PrefixFrom(other.Dst, other.Dst.BitLen())
+			w.Set.NATs = append(w.Set.NATs, n)
+		}
 		for protoName, proto := range protocols {
 			sizes := []int{8, 99}
 			if proto == packet.SCTP {
@@ -113,7 +117,7 @@ func TestReplyErrors(t *testing.T) {
 				}
 				run(t, w.Reply,
 					about("NAT", seen, 9090, 90), about("rule", seen, 8443, 443), about("no NAT", seen, 80, 80),
-					about("not to the VIP", other, 9090, 9090),
+					about("not to this VIP", other, 9090, 9090),
 				)
 			}
 		}
