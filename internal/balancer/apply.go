@@ -9,11 +9,16 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
 // ErrTooManyStreams says that the data plane has no stream number left.
 var ErrTooManyStreams = errors.New("the replica has no room for another stream")
+
+// ErrTooManyFlows says that the data plane has no number for a flow's counters
+// left.
+var ErrTooManyFlows = errors.New("the replica has no room for another flow")
 
 // watcher is told of streams whose VIPs have changed.
 type watcher struct{ fn func(streams []string) }
@@ -139,25 +144,45 @@ func (b *Balancer) removeStream(name string) {
 }
 
 // setRules compiles and publishes the rules unless they are in force already.
-// A stream that both configurations have kept its number, so that the rules
-// are the same when what they are made of is.
+// A stream or flow that both configurations have kept its number, so that the
+// rules are the same when what they are made of is.
 func (b *Balancer) setRules(before, config *Config) error {
-	if reflect.DeepEqual(before.VIPs, config.VIPs) && reflect.DeepEqual(before.Gateways, config.Gateways) &&
-		reflect.DeepEqual(before.Flows, config.Flows) {
+	if sameRules(before, config) {
 		return nil
 	}
-	rules := lb.Rules{VIPs: config.VIPs, Gateways: config.Gateways}
+	numbered, err := b.flows.number(config.Flows)
+	if err != nil {
+		return err
+	}
+	rules := lb.Rules{
+		VIPs: config.VIPs, Gateways: config.Gateways,
+		NATs: config.NATs, MSSClamp: config.MSSClamp, Affinity: config.Affinity,
+		Flows: make([]classify.Rule, len(config.Flows)),
+	}
 	b.mu.Lock()
-	for _, f := range config.Flows {
-		rule := f.Rule
-		rule.Stream = b.streams[f.Stream].id
-		rules.Flows = append(rules.Flows, rule)
+	for i, f := range config.Flows {
+		rules.Flows[i] = f.Rule
+		rules.Flows[i].Stream = b.streams[f.Stream].id
+		rules.Flows[i].Flow = numbered.ids[f.Rule.Name]
 	}
 	b.mu.Unlock()
 	if err := b.dp.SetRules(rules); err != nil {
 		return fmt.Errorf("write rules: %w", err)
 	}
+	b.flows = numbered
+	states := numbered.states(config.Flows)
+	b.mu.Lock()
+	b.flowStates = states
+	b.notify()
+	b.mu.Unlock()
 	return nil
+}
+
+// sameRules compares everything that lb.Rules is made of.
+func sameRules(a, b *Config) bool {
+	return a.MSSClamp == b.MSSClamp && a.Affinity == b.Affinity &&
+		reflect.DeepEqual(a.VIPs, b.VIPs) && reflect.DeepEqual(a.Gateways, b.Gateways) &&
+		reflect.DeepEqual(a.NATs, b.NATs) && reflect.DeepEqual(a.Flows, b.Flows)
 }
 
 // changedStreams names the streams that came, went, or have other VIPs.

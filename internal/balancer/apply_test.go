@@ -9,7 +9,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weft-project/weft/internal/classify"
+	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
 func (f *fixture) config(config Config) {
@@ -115,10 +120,12 @@ func TestBadConfigKeepsTheLast(t *testing.T) {
 		Streams: []Stream{{Name: "a", TableSize: 100}, {Name: "a", MaxTargets: -1}, {}},
 		Flows:   []Flow{flow("x", "b"), flow("x", "a"), flow("", "a")},
 		VIPs:    []netip.Prefix{prefix("20.0.0.1/24"), {}},
+		NATs:    []classify.NAT{{VIP: prefix("20.0.0.1/32"), Protocol: classify.TCP, Port: 80}}, Affinity: MaxAffinity + 1,
 	})
 	for _, part := range []string{
 		`table size 100`, `"a" is taken by another stream`, `max-targets -1`, `streams[2].name`,
 		`flow "x": unknown stream "b"`, `"x" is taken by another flow`, `flows[2].name`, `vips[0]`, `vips[1]`,
+		`nats[0]: target port 0`, `affinity: 16777217 flows are not within 0 to 16777216`,
 	} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("error does not say %q: %v", part, err)
@@ -140,6 +147,86 @@ func TestBadConfigKeepsTheLast(t *testing.T) {
 	f.plane.set(func() { f.plane.fail["SetRules"] = nil })
 	four := Config{Streams: five.Streams[:4]}
 	f.wait(func(Snapshot) bool { return f.SetConfig(t.Context(), four) == nil })
+}
+
+// TestRulesPassOn: everything that rules are made of reaches the data plane, and
+// each of it alone is a reason to write them.
+func TestRulesPassOn(t *testing.T) {
+	f := start(t, Stream{Name: "web"})
+	config := *f.Config()
+	vip := prefix("20.0.0.1/32")
+	for i, change := range []func(){
+		func() { config.VIPs = []netip.Prefix{vip} },
+		func() { config.Gateways = []netip.Addr{netip.MustParseAddr("10.0.0.254")} },
+		func() {
+			config.NATs = []classify.NAT{{VIP: vip, Protocol: classify.TCP, Port: 80, TargetPort: 8080}}
+		},
+		func() { config.MSSClamp = true },
+		func() { config.Affinity = 1000 },
+		func() { config.Flows = []Flow{flow("http", "web", "20.0.0.1/32")} },
+	} {
+		before := f.plane.setRules
+		change()
+		f.config(config)
+		f.config(config)
+		if f.plane.setRules != before+1 {
+			t.Errorf("change %d wrote the rules %d times", i, f.plane.setRules-before)
+		}
+	}
+	want := lb.Rules{
+		VIPs: config.VIPs, Gateways: config.Gateways, NATs: config.NATs, MSSClamp: true, Affinity: 1000,
+		Flows: []classify.Rule{config.Flows[0].Rule},
+	}
+	if diff := cmp.Diff(want, f.plane.rules, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+		cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+}
+
+// TestFlowNumbers: a flow has a number as long as it is there, and the numbers
+// of flows that have gone are the last to be taken.
+func TestFlowNumbers(t *testing.T) {
+	f := start(t, Stream{Name: "web"}, Stream{Name: "sip"})
+	apply := func(names ...string) error {
+		config := Config{Streams: []Stream{{Name: "web"}, {Name: "sip"}}}
+		for _, name := range names {
+			config.Flows = append(config.Flows, flow(name, "web", "20.0.0.1/32"))
+		}
+		return f.SetConfig(t.Context(), config)
+	}
+	want := func(err error, flows ...FlowState) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(flows, f.Snapshot().Flows, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("flows (-want +got):\n%s", diff)
+		}
+		for _, rule := range f.plane.rules.Flows {
+			if !slices.ContainsFunc(flows, func(s FlowState) bool { return s.Name == rule.Name && s.ID == rule.Flow }) {
+				t.Errorf("rule %s has number %d", rule.Name, rule.Flow)
+			}
+		}
+	}
+	want(apply("b", "a"), FlowState{"a", 1, "web"}, FlowState{"b", 0, "web"})
+	want(apply("a", "c"), FlowState{"a", 1, "web"}, FlowState{"c", 2, "web"})
+	want(apply("a", "c", "b"), FlowState{"a", 1, "web"}, FlowState{"b", 3, "web"}, FlowState{"c", 2, "web"})
+	if err := apply("a", "c", "b", "d", "e"); !errors.Is(err, ErrTooManyFlows) || !strings.Contains(err.Error(), `flow "e"`) {
+		t.Errorf("a fifth flow: %v", err)
+	}
+	f.plane.set(func() { f.plane.fail["SetRules"] = errInjected })
+	if err := apply("d"); !errors.Is(err, errInjected) {
+		t.Errorf("rules that cannot be written: %v", err)
+	}
+	f.plane.set(func() { f.plane.fail["SetRules"] = nil })
+	// What failed took and freed nothing; all flows can be exchanged at once.
+	want(apply("a", "c", "b"), FlowState{"a", 1, "web"}, FlowState{"b", 3, "web"}, FlowState{"c", 2, "web"})
+	want(apply("w", "x", "y", "z"), FlowState{"w", 0, "web"}, FlowState{"x", 1, "web"}, FlowState{"y", 2, "web"}, FlowState{"z", 3, "web"})
+	moved := *f.Config()
+	moved.Flows = slices.Clone(moved.Flows[:1])
+	moved.Flows[0].Stream = "sip"
+	want(f.SetConfig(t.Context(), moved), FlowState{"w", 0, "sip"})
+	want(f.SetConfig(t.Context(), Config{}))
 }
 
 func TestStreamVIPs(t *testing.T) {

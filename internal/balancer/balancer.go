@@ -11,12 +11,14 @@ import (
 
 	"github.com/weft-project/weft/internal/maglev"
 	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
 // Limits of the numbers that the data plane was made for.
 type Limits struct {
 	Streams   int    // numbers 0 to Streams-1
 	Targets   int    // numbers 1 to Targets-1
+	Flows     int    // numbers 0 to Flows-1; 0 = lb.DefaultMaxFlows
 	TableSize uint32 // of a stream that does not say; 0 = maglev.DefaultSize
 }
 
@@ -38,8 +40,9 @@ type Balancer struct {
 	slots  chan struct{} // one token per link being brought up
 	wake   chan struct{} // wakes the settler; holds at most one call
 
-	configMu sync.Mutex // held over a whole SetConfig
+	configMu sync.Mutex // held over a whole SetConfig; guards flows
 	config   atomic.Pointer[Config]
+	flows    flowNumbers
 
 	mu       sync.Mutex // guards everything below
 	closed   bool
@@ -50,6 +53,9 @@ type Balancer struct {
 	present  map[string]nl.Link
 	programs map[int]attachment // reply programs, by the link's index
 	retired  []attachment       // to be closed
+
+	flowStates []FlowState // replaced, never written to
+
 	streamID numbers
 	targetID numbers
 	order    uint64        // of dirty streams
@@ -63,8 +69,11 @@ func New(dp DataPlane, links Links, limits Limits, log *slog.Logger) (*Balancer,
 	if limits.TableSize == 0 {
 		limits.TableSize = maglev.DefaultSize
 	}
-	if limits.Streams < 1 || limits.Targets < 2 || limits.Targets > maglev.MaxBackends+1 {
-		return nil, fmt.Errorf("limits of %d streams and %d targets are out of range", limits.Streams, limits.Targets)
+	if limits.Flows == 0 {
+		limits.Flows = lb.DefaultMaxFlows
+	}
+	if limits.Streams < 1 || limits.Flows < 1 || limits.Targets < 2 || limits.Targets > maglev.MaxBackends+1 {
+		return nil, fmt.Errorf("limits of %d streams, %d flows and %d targets are out of range", limits.Streams, limits.Flows, limits.Targets)
 	}
 	if !maglev.IsPrime(limits.TableSize) {
 		return nil, fmt.Errorf("%w: %d", maglev.ErrSize, limits.TableSize)
@@ -80,6 +89,7 @@ func New(dp DataPlane, links Links, limits Limits, log *slog.Logger) (*Balancer,
 		programs: map[int]attachment{},
 		streamID: numbers{first: 0, end: limits.Streams},
 		targetID: numbers{first: 1, end: limits.Targets},
+		flows:    flowNumbers{numbers: numbers{first: 0, end: limits.Flows}},
 		changed:  make(chan struct{}),
 		watchers: map[*watcher]struct{}{},
 	}

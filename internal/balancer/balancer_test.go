@@ -333,7 +333,7 @@ func TestReplicasAgree(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	for _, limits := range []Limits{{}, {Streams: 1, Targets: 1}, {Streams: 1, Targets: maglev.MaxBackends + 2}, {Streams: 1, Targets: 2, TableSize: 4}} {
+	for _, limits := range []Limits{{}, {Streams: 1, Targets: 1}, {Streams: 1, Targets: maglev.MaxBackends + 2}, {Streams: 1, Targets: 2, TableSize: 4}, {Streams: 1, Targets: 2, Flows: -1}} {
 		if _, err := New(newFakePlane(t), &fakeLinks{}, limits, nil); err == nil {
 			t.Errorf("New accepts %+v", limits)
 		}

@@ -15,13 +15,19 @@ import (
 // DefaultMaxTargets bounds a stream that does not say otherwise.
 const DefaultMaxTargets = 100
 
+// MaxAffinity bounds Config.Affinity.
+const MaxAffinity = 1 << 24
+
 // Config is what a replica balances. It is a snapshot: SetConfig takes it as a
 // whole, and it must not be changed afterwards.
 type Config struct {
 	VIPs     []netip.Prefix // accepted; a packet to anything else is not ours
 	Flows    []Flow
 	Streams  []Stream
+	NATs     []classify.NAT
 	Gateways []netip.Addr // where replies and probes of the VIPs leave to
+	MSSClamp bool         // lower the MSS option of TCP SYNs to what fits the MTUs
+	Affinity int          // flows that stay with their target when tables change; 0: none
 }
 
 // Stream is a group of traffic that is balanced over the targets in it.
@@ -33,7 +39,7 @@ type Stream struct {
 
 // Flow is a classification rule and the stream that its packets belong to.
 type Flow struct {
-	Rule   classify.Rule // its Stream field is the balancer's to set
+	Rule   classify.Rule // its Stream and Flow are the balancer's to set
 	Stream string        // name of a stream of the same Config
 }
 
@@ -73,6 +79,14 @@ func (c *Config) Validate() error {
 		if !vip.IsValid() || vip != vip.Masked() {
 			problems = append(problems, fmt.Errorf("vips[%d]: %v is not a network address", i, vip))
 		}
+	}
+	for i, nat := range c.NATs {
+		if err := nat.Validate(); err != nil {
+			problems = append(problems, fmt.Errorf("nats[%d]: %w", i, err))
+		}
+	}
+	if c.Affinity < 0 || c.Affinity > MaxAffinity {
+		problems = append(problems, fmt.Errorf("affinity: %d flows are not within 0 to %d", c.Affinity, MaxAffinity))
 	}
 	return errors.Join(problems...)
 }

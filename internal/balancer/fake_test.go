@@ -252,7 +252,7 @@ func start(t testing.TB, streams ...Stream) *fixture {
 	t.Cleanup(func() { goleak.VerifyNone(t, opt) })
 	f := &fixture{t: t, plane: newFakePlane(t), links: &fakeLinks{}}
 	var err error
-	f.Balancer, err = New(f.plane, f.links, Limits{Streams: 4, Targets: 200, TableSize: testSize}, slog.New(slog.DiscardHandler))
+	f.Balancer, err = New(f.plane, f.links, Limits{Streams: 4, Targets: 200, Flows: 4, TableSize: testSize}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

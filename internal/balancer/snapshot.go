@@ -13,6 +13,7 @@ type Snapshot struct {
 	Flows   []FlowState   // sorted by name
 	Streams []StreamState // sorted by name
 	Targets []TargetState // sorted by name
+	Flows   []FlowState   // sorted by name; shared by snapshots, not to be written to
 	// Leaving has the interfaces whose legs are registered no more, but which
 	// are there still and take answers; sorted.
 	Leaving []string
@@ -34,6 +35,13 @@ type StreamState struct {
 	Targets    []string // in the table in force, sorted
 	Pending    bool     // a newer table is being built
 	Error      string   // why the last table could not be put in force
+}
+
+// FlowState is a flow in force.
+type FlowState struct {
+	Name   string
+	ID     uint32 // of its counters in the data plane
+	Stream string
 }
 
 // TargetState is the state of a registered target, or of one that has gone but
@@ -83,7 +91,7 @@ func (s Snapshot) Target(name string) TargetState {
 func (b *Balancer) Snapshot() Snapshot {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var snapshot Snapshot
+	snapshot := Snapshot{Flows: b.flowStates}
 	for _, s := range b.streams {
 		state := StreamState{
 			Name: s.name, ID: s.id, TableSize: s.size, MaxTargets: s.maxTargets,

@@ -35,6 +35,7 @@ func (s Set) Validate() error {
 			errs = append(errs, err)
 		}
 	}
+	errs = append(errs, s.checkNATs()...)
 	return errors.Join(errs...)
 }
 
@@ -88,6 +89,7 @@ func (r *Rule) Validate() error {
 			add(fmt.Errorf("protocol %d: neither TCP, UDP nor SCTP", p))
 		}
 	}
+	add(r.checkTargetPort())
 	if len(r.ByteMatches) > MaxByteMatches {
 		add(fmt.Errorf("%d byte matches: at most %d", len(r.ByteMatches), MaxByteMatches))
 	}

@@ -11,6 +11,7 @@ import (
 const (
 	DefaultMaxStreams   = 64
 	DefaultMaxTargets   = 1024
+	DefaultMaxFlows     = 16384
 	DefaultMaxTableSize = 65537
 )
 
@@ -20,6 +21,7 @@ type Config struct {
 	Interface    string // external interface
 	MaxStreams   int    // streams are 0..MaxStreams-1
 	MaxTargets   int    // targets are 1..MaxTargets-1
+	MaxFlows     int    // numbers of flows are 0..MaxFlows-1
 	MaxTableSize uint32 // slots of a Maglev table, a prime
 	VLAN         uint16 // of the external interface; 0: untagged
 }
@@ -30,6 +32,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxTargets == 0 {
 		c.MaxTargets = DefaultMaxTargets
+	}
+	if c.MaxFlows == 0 {
+		c.MaxFlows = DefaultMaxFlows
 	}
 	if c.MaxTableSize == 0 {
 		c.MaxTableSize = DefaultMaxTableSize
@@ -49,6 +54,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxTargets < 2 || c.MaxTargets > 1<<16 {
 		errs = append(errs, fmt.Errorf("MaxTargets %d: not in 2 to 65536", c.MaxTargets))
+	}
+	if c.MaxFlows < 1 || c.MaxFlows > 1<<20 {
+		errs = append(errs, fmt.Errorf("MaxFlows %d: not in 1 to %d", c.MaxFlows, 1<<20))
 	}
 	if c.MaxTableSize > 1<<24 {
 		errs = append(errs, fmt.Errorf("MaxTableSize %d: more than %d", c.MaxTableSize, 1<<24))

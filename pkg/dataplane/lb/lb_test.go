@@ -59,6 +59,8 @@ func TestConfigErrors(t *testing.T) {
 		"no external interface":          {},
 		"MaxStreams 65537: not in":       {Interface: "ext", MaxStreams: 65537},
 		"MaxTargets 1: not in":           {Interface: "ext", MaxTargets: 1},
+		"MaxFlows -1: not in":            {Interface: "ext", MaxFlows: -1},
+		"MaxFlows 1048577: not in":       {Interface: "ext", MaxFlows: 1<<20 + 1},
 		"MaxTableSize 16777217: more":    {Interface: "ext", MaxTableSize: 1<<24 + 1},
 		"VLAN 4095: not in 0 to 4094":    {Interface: "ext", VLAN: 4095},
 		"find interface nothing-there: ": {Interface: "nothing-there"},
