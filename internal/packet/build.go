@@ -4,7 +4,6 @@ package packet
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"net/netip"
 )
 
@@ -18,7 +17,8 @@ const (
 	headerLen         = 14
 	ipv4Len           = 20
 	ipv6Len           = 40
-	FragmentMF uint16 = 0x2000 // IPv4.Fragment: more fragments follow
+	FragmentMF uint16 = 0x2000 // IP.Fragment: more fragments follow
+	FragmentDF uint16 = 0x4000 // IP.Fragment: don't fragment
 )
 
 // IP protocols and IPv6 extension headers.
@@ -29,10 +29,32 @@ const (
 	UDP        uint8 = 17
 	Routing    uint8 = 43
 	Fragment   uint8 = 44
+	AH         uint8 = 51
 	ICMPv6     uint8 = 58
 	NoNext     uint8 = 59
 	DstOptions uint8 = 60
 	SCTP       uint8 = 132
+)
+
+// ICMP and ICMPv6 types.
+const (
+	EchoReplyV4        uint8 = 0
+	UnreachableV4      uint8 = 3
+	EchoRequestV4      uint8 = 8
+	TimeExceededV4     uint8 = 11
+	ParameterProblemV4 uint8 = 12
+	UnreachableV6      uint8 = 1
+	TooBigV6           uint8 = 2
+	TimeExceededV6     uint8 = 3
+	ParameterProblemV6 uint8 = 4
+	EchoRequestV6      uint8 = 128
+	EchoReplyV6        uint8 = 129
+)
+
+// TCP flags.
+const (
+	SYN uint8 = 2
+	ACK uint8 = 16
 )
 
 // MAC is a link-layer address.
@@ -63,11 +85,11 @@ func (e Ethernet) Frame(ethertype uint16, payload []byte) []byte {
 	return append(binary.BigEndian.AppendUint16(b, ethertype), payload...)
 }
 
-// Extension is an IPv6 extension header: its number and its bytes after the
-// next header field. Header returns such bytes with the length field set.
+// Extension is an extension header: its number and its bytes after the next
+// header field, length field first.
 type Extension struct {
 	Proto uint8
-	Body  []byte // length field first; a multiple of 8, less one
+	Body  []byte
 }
 
 // Options is a hop-by-hop or destination options header of 8*(n+1) bytes,
@@ -91,6 +113,14 @@ func RoutingHeader(left uint8) Extension {
 	return Extension{Proto: Routing, Body: []byte{0, 0, left, 0, 0, 0, 0}}
 }
 
+// AuthHeader is an authentication header (RFC 4302) of 4*(n+2) bytes; n is even
+// in IPv6, so that what follows stays aligned.
+func AuthHeader(n uint8) Extension {
+	body := make([]byte, 4*(int(n)+2)-1)
+	body[0] = n
+	return Extension{Proto: AH, Body: body}
+}
+
 // FragmentHeader is an IPv6 fragment header: offset in units of 8 bytes.
 func FragmentHeader(offset uint16, more bool, id uint32) Extension {
 	field := offset << 3
@@ -105,9 +135,10 @@ func FragmentHeader(offset uint16, more bool, id uint32) Extension {
 type IP struct {
 	Src, Dst   netip.Addr
 	TTL        uint8       // 0 means 64
+	ID         uint16      // IPv4
 	Options    []byte      // IPv4, a multiple of 4 bytes
 	Fragment   uint16      // IPv4 flags and fragment offset
-	Extensions []Extension // IPv6
+	Extensions []Extension // in IPv4 only authentication headers make sense
 }
 
 // Packet puts a transport header and payload into a frame.
@@ -122,35 +153,40 @@ func (ip IP) Packet(eth Ethernet, proto uint8, transport []byte) []byte {
 }
 
 func (ip IP) v4(proto uint8, transport []byte) []byte {
+	next, payload := ip.extend(proto, transport)
 	size := ipv4Len + len(ip.Options)
-	b := make([]byte, size, size+len(transport))
+	b := make([]byte, size, size+len(payload))
 	b[0] = 0x40 | byte(size/4)
-	binary.BigEndian.PutUint16(b[2:], uint16(size+len(transport)))
+	binary.BigEndian.PutUint16(b[2:], uint16(size+len(payload)))
+	binary.BigEndian.PutUint16(b[4:], ip.ID)
 	binary.BigEndian.PutUint16(b[6:], ip.Fragment)
-	b[8], b[9] = ip.TTL, proto
+	b[8], b[9] = ip.TTL, next
 	copy(b[12:], ip.Src.AsSlice())
 	copy(b[16:], ip.Dst.AsSlice())
 	copy(b[ipv4Len:], ip.Options)
 	binary.BigEndian.PutUint16(b[10:], Checksum(0, b))
-	return append(b, transport...)
+	return append(b, payload...)
 }
 
 func (ip IP) v6(proto uint8, transport []byte) []byte {
-	next := make([]byte, 0, len(ip.Extensions)+1)
-	for _, e := range ip.Extensions {
-		next = append(next, e.Proto)
-	}
-	next = append(next, proto)
-	b := make([]byte, ipv6Len)
-	b[0], b[6], b[7] = 0x60, next[0], ip.TTL
+	next, payload := ip.extend(proto, transport)
+	b := make([]byte, ipv6Len, ipv6Len+len(payload))
+	b[0], b[6], b[7] = 0x60, next, ip.TTL
+	binary.BigEndian.PutUint16(b[4:], uint16(len(payload)))
 	copy(b[8:], ip.Src.AsSlice())
 	copy(b[24:], ip.Dst.AsSlice())
-	for i, e := range ip.Extensions {
-		b = append(append(b, next[i+1]), e.Body...)
+	return append(b, payload...)
+}
+
+// extend puts the extension headers before the transport header.
+func (ip IP) extend(proto uint8, transport []byte) (next uint8, payload []byte) {
+	next, payload = proto, transport
+	for i := len(ip.Extensions) - 1; i >= 0; i-- {
+		e := ip.Extensions[i]
+		payload = append(append([]byte{next}, e.Body...), payload...)
+		next = e.Proto
 	}
-	b = append(b, transport...)
-	binary.BigEndian.PutUint16(b[4:], uint16(len(b)-ipv6Len))
-	return b
+	return next, payload
 }
 
 // Checksum is the Internet checksum (RFC 1071) of b, added to the partial sum.
@@ -173,54 +209,4 @@ func (ip IP) pseudo(proto uint8, length int) uint32 {
 	b = binary.BigEndian.AppendUint32(b, uint32(length))
 	b = append(b, 0, 0, 0, proto)
 	return uint32(^Checksum(0, b))
-}
-
-// TCP builds a TCP segment with flags and its checksum.
-func (ip IP) TCP(sport, dport uint16, flags uint8, payload []byte) []byte {
-	b := make([]byte, 20, 20+len(payload))
-	binary.BigEndian.PutUint16(b, sport)
-	binary.BigEndian.PutUint16(b[2:], dport)
-	b[12], b[13] = 5<<4, flags
-	binary.BigEndian.PutUint16(b[14:], 65535)
-	b = append(b, payload...)
-	binary.BigEndian.PutUint16(b[16:], Checksum(ip.pseudo(TCP, len(b)), b))
-	return b
-}
-
-// UDP builds a UDP datagram with its checksum.
-func (ip IP) UDP(sport, dport uint16, payload []byte) []byte {
-	b := make([]byte, 8, 8+len(payload))
-	binary.BigEndian.PutUint16(b, sport)
-	binary.BigEndian.PutUint16(b[2:], dport)
-	binary.BigEndian.PutUint16(b[4:], uint16(8+len(payload)))
-	b = append(b, payload...)
-	sum := Checksum(ip.pseudo(UDP, len(b)), b)
-	if sum == 0 {
-		sum = 0xffff
-	}
-	binary.BigEndian.PutUint16(b[6:], sum)
-	return b
-}
-
-// SCTP builds an SCTP packet of one chunk of type 0 (DATA) with its CRC32c.
-func (ip IP) SCTP(sport, dport uint16, payload []byte) []byte {
-	b := make([]byte, 16, 20+len(payload))
-	binary.BigEndian.PutUint16(b, sport)
-	binary.BigEndian.PutUint16(b[2:], dport)
-	binary.BigEndian.PutUint16(b[14:], uint16(4+len(payload)))
-	b = append(b, payload...)
-	b = append(b, make([]byte, (4-len(b)%4)%4)...)
-	binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
-	return b
-}
-
-// ICMP builds an ICMP or ICMPv6 message, by the family of the addresses.
-func (ip IP) ICMP(kind, code uint8, rest []byte) (proto uint8, b []byte) {
-	b = append([]byte{kind, code, 0, 0}, rest...)
-	proto, sum := ICMP, uint32(0)
-	if !ip.Src.Is4() {
-		proto, sum = ICMPv6, ip.pseudo(ICMPv6, len(b))
-	}
-	binary.BigEndian.PutUint16(b[2:], Checksum(sum, b))
-	return proto, b
 }

@@ -18,11 +18,8 @@ var (
 	ErrTransport = errors.New("shorter than its transport header")
 )
 
-// Bounds of the walk over IPv6 extension headers.
-const (
-	MaxExtensions     = 8
-	MaxExtensionBytes = 160
-)
+// MaxExtensions is how many extension headers are walked over.
+const MaxExtensions = 8
 
 // Packet is a frame taken apart.
 type Packet struct {
@@ -32,18 +29,37 @@ type Packet struct {
 
 	ARP *ARP // Ethernet and IPv4 ARP of any operation
 
-	Src, Dst netip.Addr // valid for IP
-	TTL      uint8
-	Fragment bool  // not the whole packet: then no transport
-	Proto    uint8 // after the extension headers
-	L4       int   // offset of the transport header
-	L4Len    int   // bytes from there, without link-layer padding
+	Src, Dst     netip.Addr // valid for IP
+	TTL          uint8
+	Length       int  // of the IP packet, by its header
+	DontFragment bool // IPv4
+	Fragment     Fragmentation
+	Next         uint8 // protocol field of the IP header
+	Proto        uint8 // after the extension headers
+	L4           int   // offset of the transport header, or of a later fragment's data
+	L4Len        int   // bytes from there, without link-layer padding
 
 	SrcPort, DstPort uint16 // TCP, UDP and SCTP
+	Type, Code       uint8  // ICMP and ICMPv6
 }
 
+// Fragmentation says which part of a packet an IP packet is. ID is that of the
+// IPv4 header, or of the IPv6 fragment header if it is not atomic (RFC 6946).
+type Fragmentation struct {
+	Offset int // bytes
+	More   bool
+	ID     uint32
+}
+
+// First says that more fragments follow this one, which begins the packet.
+func (f Fragmentation) First() bool { return f.Offset == 0 && f.More }
+
+// Later says that this is a fragment without transport header.
+func (f Fragmentation) Later() bool { return f.Offset != 0 }
+
 // Parse takes a frame apart. With ErrLength, ErrExtension and ErrTransport the
-// addresses are known.
+// addresses are known, with the latter two also the fragmentation as far as the
+// headers before the offending one tell.
 func Parse(frame []byte) (p Packet, err error) {
 	if len(frame) < headerLen {
 		return p, ErrEthernet
@@ -96,17 +112,14 @@ func (p *Packet) parseIPv4(b []byte) error {
 		return ErrNetwork
 	}
 	p.Src, p.Dst = netip.AddrFrom4([4]byte(b[12:])), netip.AddrFrom4([4]byte(b[16:]))
-	p.TTL, p.Proto = b[8], b[9]
+	p.TTL, p.Next, p.Proto = b[8], b[9], b[9]
 	header, total := int(b[0]&15)*4, int(binary.BigEndian.Uint16(b[2:]))
 	if b[0]>>4 != 4 || header < ipv4Len || total < header || total > len(b) {
 		return ErrLength
 	}
-	p.L4, p.L4Len = p.L3+header, total-header
-	if binary.BigEndian.Uint16(b[6:])&0x3fff != 0 {
-		p.Fragment = true
-		return nil
-	}
-	return p.parseTransport(b[header:total])
+	p.Length = total
+	p.DontFragment = binary.BigEndian.Uint16(b[6:])&FragmentDF != 0
+	return p.parsePayload(b[:total], header, chain{v4: true, next: p.Next, fragment: fragmentation4(b)})
 }
 
 func (p *Packet) parseIPv6(b []byte) error {
@@ -114,63 +127,34 @@ func (p *Packet) parseIPv6(b []byte) error {
 		return ErrNetwork
 	}
 	p.Src, p.Dst = netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
-	p.TTL, p.Proto = b[7], b[6]
+	p.TTL, p.Next, p.Proto = b[7], b[6], b[6]
 	total := ipv6Len + int(binary.BigEndian.Uint16(b[4:]))
 	if b[0]>>4 != 6 || total > len(b) {
 		return ErrLength
 	}
-	rest, err := p.walk(b[ipv6Len:total])
-	p.L4, p.L4Len = p.L3+total-len(rest), len(rest)
-	if err != nil || p.Fragment {
+	p.Length = total
+	return p.parsePayload(b[:total], ipv6Len, chain{next: p.Next})
+}
+
+// parsePayload takes apart what follows the IP header.
+func (p *Packet) parsePayload(b []byte, header int, c chain) error {
+	rest, err := c.walk(b[header:], MaxExtensions)
+	p.Proto, p.Fragment = c.next, c.fragment
+	p.L4, p.L4Len = p.L3+len(b)-len(rest), len(rest)
+	if err != nil || p.Fragment.Later() {
 		return err
 	}
 	return p.parseTransport(rest)
 }
 
-// walk steps over the extension headers and returns what follows them.
-func (p *Packet) walk(b []byte) ([]byte, error) {
-	bytes := 0
-	for n := 0; ; n++ {
-		switch p.Proto {
-		default:
-			return b, nil
-		case HopByHop, Routing, DstOptions, Fragment:
-		}
-		if n == MaxExtensions {
-			return b, ErrExtension
-		}
-		if len(b) < 8 {
-			return b, ErrTransport
-		}
-		size := 8
-		switch {
-		case p.Proto == Fragment:
-			// An atomic fragment (RFC 6946) is a whole packet.
-			if binary.BigEndian.Uint16(b[2:])&0xfff9 != 0 {
-				p.Fragment = true
-				return b, nil
-			}
-		case p.Proto == Routing && b[3] != 0:
-			return b, ErrExtension
-		default:
-			size += 8 * int(b[1])
-		}
-		if size > len(b) {
-			return b, ErrTransport
-		}
-		if bytes += size; bytes > MaxExtensionBytes {
-			return b, ErrExtension
-		}
-		p.Proto, b = b[0], b[size:]
-	}
-}
-
 func (p *Packet) parseTransport(b []byte) error {
-	need := map[uint8]int{TCP: 20, UDP: 8, SCTP: 12}[p.Proto]
-	if len(b) < need {
+	need := map[uint8]int{TCP: 20, UDP: 8, SCTP: 12, ICMP: 8, ICMPv6: 8}[p.Proto]
+	switch {
+	case len(b) < need:
 		return ErrTransport
-	}
-	if need > 0 {
+	case p.Proto == ICMP, p.Proto == ICMPv6:
+		p.Type, p.Code = b[0], b[1]
+	case need > 0:
 		p.SrcPort, p.DstPort = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
 	}
 	return nil
