@@ -10,20 +10,12 @@ import (
 
 // Snapshot is the state of a replica at one moment.
 type Snapshot struct {
-	Flows   []FlowState   // sorted by name
 	Streams []StreamState // sorted by name
 	Targets []TargetState // sorted by name
 	Flows   []FlowState   // sorted by name; shared by snapshots, not to be written to
 	// Leaving has the interfaces whose legs are registered no more, but which
 	// are there still and take answers; sorted.
 	Leaving []string
-}
-
-// FlowState is the state of a configured flow.
-type FlowState struct {
-	Name   string
-	ID     uint32 // its number in the data plane
-	Stream string
 }
 
 // StreamState is the state of a configured stream.

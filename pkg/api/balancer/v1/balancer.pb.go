@@ -372,10 +372,13 @@ type ReplicaStatistics struct {
 	// Packets by what became of them, those of none included; sorted by name.
 	Reasons []*ReasonCounter `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	// Sorted by name, as streams and targets are.
-	Flows         []*TrafficCounter `protobuf:"bytes,3,rep,name=flows,proto3" json:"flows,omitempty"`
-	Streams       []*TrafficCounter `protobuf:"bytes,4,rep,name=streams,proto3" json:"streams,omitempty"`
-	Targets       []*TrafficCounter `protobuf:"bytes,5,rep,name=targets,proto3" json:"targets,omitempty"`
-	SlowPath      []*EventCounter   `protobuf:"bytes,6,rep,name=slow_path,json=slowPath,proto3" json:"slow_path,omitempty"`
+	Flows   []*TrafficCounter `protobuf:"bytes,3,rep,name=flows,proto3" json:"flows,omitempty"`
+	Streams []*TrafficCounter `protobuf:"bytes,4,rep,name=streams,proto3" json:"streams,omitempty"`
+	Targets []*TrafficCounter `protobuf:"bytes,5,rep,name=targets,proto3" json:"targets,omitempty"`
+	// What user space did for packets that the program cannot finish.
+	SlowPath []*EventCounter `protobuf:"bytes,6,rep,name=slow_path,json=slowPath,proto3" json:"slow_path,omitempty"`
+	// Fragments that wait for the first one of their packet, now.
+	FragmentsHeld uint64 `protobuf:"varint,7,opt,name=fragments_held,json=fragmentsHeld,proto3" json:"fragments_held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -450,6 +453,13 @@ func (x *ReplicaStatistics) GetSlowPath() []*EventCounter {
 		return x.SlowPath
 	}
 	return nil
+}
+
+func (x *ReplicaStatistics) GetFragmentsHeld() uint64 {
+	if x != nil {
+		return x.FragmentsHeld
+	}
+	return 0
 }
 
 type ReasonCounter struct {
@@ -1664,14 +1674,15 @@ const file_pkg_api_balancer_v1_balancer_proto_rawDesc = "" +
 	"\areplica\x18\x01 \x01(\tR\areplica\"\x85\x01\n" +
 	"\x12StatisticsResponse\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12?\n" +
-	"\breplicas\x18\x02 \x03(\v2#.weft.balancer.v1.ReplicaStatisticsR\breplicas\"\xd5\x02\n" +
+	"\breplicas\x18\x02 \x03(\v2#.weft.balancer.v1.ReplicaStatisticsR\breplicas\"\xfc\x02\n" +
 	"\x11ReplicaStatistics\x12\x18\n" +
 	"\areplica\x18\x01 \x01(\tR\areplica\x129\n" +
 	"\areasons\x18\x02 \x03(\v2\x1f.weft.balancer.v1.ReasonCounterR\areasons\x126\n" +
 	"\x05flows\x18\x03 \x03(\v2 .weft.balancer.v1.TrafficCounterR\x05flows\x12:\n" +
 	"\astreams\x18\x04 \x03(\v2 .weft.balancer.v1.TrafficCounterR\astreams\x12:\n" +
 	"\atargets\x18\x05 \x03(\v2 .weft.balancer.v1.TrafficCounterR\atargets\x12;\n" +
-	"\tslow_path\x18\x06 \x03(\v2\x1e.weft.balancer.v1.EventCounterR\bslowPath\"U\n" +
+	"\tslow_path\x18\x06 \x03(\v2\x1e.weft.balancer.v1.EventCounterR\bslowPath\x12%\n" +
+	"\x0efragments_held\x18\a \x01(\x04R\rfragmentsHeld\"U\n" +
 	"\rReasonCounter\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\apackets\x18\x02 \x01(\x04R\apackets\x12\x12\n" +
