@@ -7,9 +7,9 @@ require (
 	github.com/edwarnicke/grpcfd v1.1.4
 	github.com/golang-jwt/jwt/v4 v4.5.2
 	github.com/google/go-cmp v0.7.0
+	github.com/gopacket/gopacket v1.7.7
 	github.com/networkservicemesh/api v1.15.0
 	github.com/networkservicemesh/sdk v1.15.0
-	github.com/networkservicemesh/sdk-kernel v1.13.0
 	github.com/pkg/errors v0.9.1
 	github.com/prometheus/client_golang v1.21.1
 	github.com/sirupsen/logrus v1.9.4
@@ -25,7 +25,6 @@ require (
 
 require (
 	github.com/edwarnicke/serialize v1.0.7 // indirect
-	github.com/gopacket/gopacket v1.7.7 // indirect
 	github.com/spiffe/go-spiffe/v2 v2.6.0 // indirect
 	github.com/vishvananda/netns v0.0.5 // indirect
 )
