@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -30,10 +31,14 @@ const (
 type Server struct {
 	balancerv1.UnimplementedBalancerServer
 	replicas func() []inspect.Replica
+	// Now tells the time that statistics are of; time.Now if not set otherwise.
+	Now func() time.Time
 }
 
 // NewServer returns a server over the replicas that run when it is asked.
-func NewServer(replicas func() []inspect.Replica) *Server { return &Server{replicas: replicas} }
+func NewServer(replicas func() []inspect.Replica) *Server {
+	return &Server{replicas: replicas, Now: time.Now}
+}
 
 // Register adds the service to a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) { balancerv1.RegisterBalancerServer(r, s) }
@@ -85,7 +90,7 @@ func (s *Server) Statistics(_ context.Context, req *balancerv1.StatisticsRequest
 	if err != nil {
 		return nil, err
 	}
-	resp := &balancerv1.StatisticsResponse{Time: timestamppb.Now()}
+	resp := &balancerv1.StatisticsResponse{Time: timestamppb.New(s.Now())}
 	for _, r := range replicas {
 		statistics, err := r.Statistics()
 		if err != nil {

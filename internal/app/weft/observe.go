@@ -161,7 +161,7 @@ func (a *app) printEvent(e *balancerv1.ObserveResponse) error {
 		style = cli.Bad
 	}
 	// Padded before it is coloured: the colour has no width.
-	line := fmt.Sprintf("%s %s %s", v.Time.Local().Format("15:04:05.000000"), v.Replica,
+	line := fmt.Sprintf("%s %s %s", v.Time.In(a.env.Now().Location()).Format("15:04:05.000000"), v.Replica,
 		style.Paint(fmt.Sprintf("%-18s", v.Reason), a.env.Color()))
 	if v.Source != "" {
 		line += fmt.Sprintf(" %s %s > %s", v.Protocol, endpoint(v.Source, v.SourcePort), endpoint(v.Destination, v.DestinationPort))

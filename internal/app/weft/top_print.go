@@ -30,7 +30,7 @@ func (a *app) printTop(v topView, rows int, first bool) error {
 		if i > 0 {
 			b.WriteByte('\n')
 		}
-		fmt.Fprintf(&b, "%s  %s\n", v.Time.Local().Format("15:04:05"), r.Replica)
+		fmt.Fprintf(&b, "%s  %s\n", v.Time.In(a.env.Now().Location()).Format("15:04:05"), r.Replica)
 		for _, t := range []struct {
 			what  string
 			lines []topLine
