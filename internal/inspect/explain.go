@@ -139,6 +139,9 @@ func (g ground) balance(e *explanation, p packet.Packet, k key, good string) {
 	e.flow, e.mismatches = match(g.config, k)
 	if e.flow == nil {
 		e.reasons = []string{"no_flow"}
+		if len(e.mismatches) == 0 {
+			e.notes = append(e.notes, "No flow has this VIP.")
+		}
 		return
 	}
 	stream := g.snapshot.Stream(e.flow.Stream)

@@ -100,7 +100,7 @@ func (a *app) observe(ctx context.Context, o observeOptions) error {
 			return err
 		}
 		total := max(now, seen) - seen
-		_, err = fmt.Fprintf(a.env.Stderr, "%d decisions shown, %d lost because they were read too slowly, %d suppressed by filter, sampling and rate, of about %d\n",
+		_, err = fmt.Fprintf(a.env.Stderr, "shown %d, lost %d (read too slowly), suppressed %d (filter, sampling, rate) of about %d decisions\n",
 			shown, lost, max(total, shown+lost)-shown-lost, max(total, shown+lost))
 		return err
 	})

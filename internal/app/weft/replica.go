@@ -41,7 +41,7 @@ func chooseReplica(ctx context.Context, client balancerv1.BalancerClient, name, 
 	})
 	var wanted []string
 	if name != "" {
-		wanted = append(wanted, fmt.Sprintf("replica %q", name))
+		wanted = append(wanted, fmt.Sprintf("name %q", name))
 	}
 	if iface != "" {
 		wanted = append(wanted, fmt.Sprintf("external interface %q", iface))
