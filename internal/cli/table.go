@@ -22,6 +22,14 @@ const (
 
 var escapes = map[Style]string{Good: "\x1b[32m", Bad: "\x1b[31m", Pending: "\x1b[33m"}
 
+// Paint colours a text, if colour is wanted.
+func (s Style) Paint(text string, color bool) string {
+	if code := escapes[s]; color && code != "" {
+		return code + text + "\x1b[0m"
+	}
+	return text
+}
+
 // Cell is one field of a table.
 type Cell struct {
 	Text  string
@@ -66,11 +74,7 @@ func (t *Table) Print(w io.Writer, color bool) error {
 	for _, row := range rows {
 		for i, c := range row {
 			text := oneLine(c.Text)
-			if code := escapes[c.Style]; color && code != "" {
-				b.WriteString(code + text + "\x1b[0m")
-			} else {
-				b.WriteString(text)
-			}
+			b.WriteString(c.Style.Paint(text, color))
 			if i < len(row)-1 {
 				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text)+2))
 			}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weft-project/weft/internal/app/mesh"
+	"github.com/weft-project/weft/internal/app/service"
 )
 
 // Config of the agent. The zero value of a field is its default.
@@ -76,9 +77,6 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// maxSocketPath is the room of a unix socket's address.
-const maxSocketPath = 107
-
 // Validate returns every problem of the configuration.
 func (c Config) Validate() error {
 	var errs []error
@@ -91,8 +89,8 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("node %q has one of the characters '/', ',', '+' and white space", c.Node))
 	}
 	for name, path := range map[string]string{"Socket": c.Socket, "AdminSocket": c.AdminSocket} {
-		if len(path) > maxSocketPath {
-			errs = append(errs, fmt.Errorf("%s %s has more than %d bytes", name, path, maxSocketPath))
+		if len(path) > service.MaxSocketPath {
+			errs = append(errs, fmt.Errorf("%s %s has more than %d bytes", name, path, service.MaxSocketPath))
 		}
 	}
 	if c.Socket != "" && c.Socket == c.AdminSocket {

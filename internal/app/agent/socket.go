@@ -6,15 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"os"
-	"path/filepath"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
+	"github.com/weft-project/weft/internal/app/service"
 	"github.com/weft-project/weft/internal/attachment"
 	"github.com/weft-project/weft/internal/workload"
 	agentv1 "github.com/weft-project/weft/pkg/api/agent/v1"
@@ -35,7 +33,7 @@ type socket struct {
 // has no way to name a namespace, so it is not for the administrator. more adds
 // services of others.
 func serve(path string, mode uint32, admin bool, manager *attachment.Manager, more func(grpc.ServiceRegistrar)) (*socket, error) {
-	listener, err := listen(path, fs.FileMode(mode))
+	listener, err := service.ListenUnix(path, fs.FileMode(mode))
 	if err != nil {
 		return nil, err
 	}
@@ -67,25 +65,4 @@ func (s *socket) stop() error {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
-}
-
-func listen(path string, mode fs.FileMode) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	// A process that was killed leaves its socket. A living one answers.
-	if conn, err := net.Dial("unix", path); err == nil {
-		return nil, errors.Join(fmt.Errorf("listen on %s: another process serves there", path), conn.Close())
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
-	}
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		return nil, errors.Join(fmt.Errorf("listen on %s: %w", path, err), listener.Close())
-	}
-	return listener, nil
 }

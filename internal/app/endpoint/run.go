@@ -16,9 +16,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weft-project/weft/internal/app/inspector"
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/app/service"
 	"github.com/weft-project/weft/internal/config"
+	"github.com/weft-project/weft/internal/inspect"
 )
 
 // settings are what the command line and the environment say together.
@@ -26,6 +28,7 @@ type settings struct {
 	Config
 	environment          Environment
 	path                 string // of the manifests
+	adminSocket          string // where to be inspected; "": nowhere
 	vlan, mtu, tableSize uint
 	passSocket           bool
 }
@@ -53,6 +56,7 @@ func (s *settings) flags(flags *flag.FlagSet) {
 	flags.UintVar(&s.vlan, "vlan", 0, "VLAN tag on the external interface, 0 is none")
 	flags.UintVar(&s.mtu, "mtu", 0, "MTU of connections, 0 is the client's")
 	flags.UintVar(&s.tableSize, "table-size", 0, "slots of a Maglev table, a prime number (default 65537)")
+	flags.StringVar(&s.adminSocket, "admin-socket", "", "unix socket for weft trace, top and observe, for its owner only (default: none)")
 	flags.BoolVar(&s.passSocket, "pass-socket", true, "register with a descriptor of a unix socket, not its path")
 }
 
@@ -70,6 +74,9 @@ func (s *settings) load(lookup config.Lookup) error {
 	}
 	if s.vlan > 4094 || s.mtu > 1<<16 || s.tableSize > 1<<24 {
 		return fmt.Errorf("--vlan %d, --mtu %d or --table-size %d is out of range", s.vlan, s.mtu, s.tableSize)
+	}
+	if len(s.adminSocket) > service.MaxSocketPath {
+		return fmt.Errorf("--admin-socket %s has more than %d bytes", s.adminSocket, service.MaxSocketPath)
 	}
 	s.ExternalInterface, s.NetNS = external, netNS
 	s.VLAN, s.MTU, s.TableSize = uint16(s.vlan), uint32(s.mtu), uint32(s.tableSize)
@@ -97,6 +104,10 @@ func (s *settings) serve(ctx context.Context, logger *slog.Logger, registry *pro
 	if err != nil {
 		return err
 	}
+	stopAdmin, err := s.serveAdmin(component)
+	if err != nil {
+		return errors.Join(err, component.Stop(context.WithoutCancel(ctx)))
+	}
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
@@ -106,5 +117,15 @@ func (s *settings) serve(ctx context.Context, logger *slog.Logger, registry *pro
 	defer cancel()
 	following.Go(func() { resources.Follow(ctx, reload, component.SetConfig) })
 	<-component.Done() // also when ctx ends
-	return component.Stop(context.WithoutCancel(ctx))
+	return errors.Join(stopAdmin(), component.Stop(context.WithoutCancel(ctx)))
+}
+
+// serveAdmin serves the administrator's socket, if there shall be one.
+func (s *settings) serveAdmin(component *Component) (stop func() error, err error) {
+	if s.adminSocket == "" {
+		return func() error { return nil }, nil
+	}
+	return inspector.Serve(s.adminSocket, inspector.NewServer(func() []inspect.Replica {
+		return []inspect.Replica{component.Inspect()}
+	}))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weft-project/weft/internal/app/endpoint"
 	"github.com/weft-project/weft/internal/balancer"
+	"github.com/weft-project/weft/internal/inspect"
 	"github.com/weft-project/weft/internal/resource"
 	"github.com/weft-project/weft/internal/resource/compile"
 	daemonv1 "github.com/weft-project/weft/pkg/api/daemon/v1"
@@ -134,6 +135,18 @@ func (s *Stack) components() []*daemonv1.Component {
 			c.Ready, c.Message = false, err.Error()
 		}
 		list = append(list, c)
+	}
+	return list
+}
+
+// inspect returns the replicas that run, for weft trace, top and observe.
+func (s *Stack) inspect() []inspect.Replica {
+	s.mu.Lock()
+	running := slices.Clone(s.replicas)
+	s.mu.Unlock()
+	list := make([]inspect.Replica, 0, len(running))
+	for _, e := range running {
+		list = append(list, e.component.Inspect())
 	}
 	return list
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/weft-project/weft/internal/app/agent"
 	"github.com/weft-project/weft/internal/app/forwarder"
+	"github.com/weft-project/weft/internal/app/inspector"
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/cli"
 	"github.com/weft-project/weft/internal/daemon"
@@ -103,7 +104,10 @@ func (s *Stack) startAgent(ctx context.Context) error {
 		StateDir:    filepath.Join(s.config.RunDir, "agent"),
 	}, agent.Deps{
 		Security: s.security, Log: s.config.Log, Metrics: s.metrics,
-		RegisterAdmin: func(r grpc.ServiceRegistrar) { server.Register(r) },
+		RegisterAdmin: func(r grpc.ServiceRegistrar) {
+			server.Register(r)
+			inspector.NewServer(s.inspect).Register(r)
+		},
 	})
 	if err != nil {
 		return err

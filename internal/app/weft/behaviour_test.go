@@ -16,6 +16,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weft-project/weft/internal/cli"
+	"github.com/weft-project/weft/internal/inspect"
+	"github.com/weft-project/weft/internal/inspect/inspecttest"
 	agentv1 "github.com/weft-project/weft/pkg/api/agent/v1"
 	daemonv1 "github.com/weft-project/weft/pkg/api/daemon/v1"
 )
@@ -243,11 +245,15 @@ func TestExtraCommands(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	h := newHost(t)
 	h.must("attachment add lb.trench-a")
+	h.replicas = []inspect.Replica{inspecttest.New("lb-1", nil)}
 	for line, want := range map[string]string{
 		"__complete attachment show n":          "nsm-1-7f3a",
 		"__complete get t":                      "trench",
 		"__complete get flows -o y":             "yaml",
 		"__complete stream join --attachment n": "nsm-1-7f3a",
+		"__complete top --replica l":            "lb-1",
+		"__complete trace packet --proto u":     "udp",
+		"__complete observe --reason no":        "no_flow",
 	} {
 		// The shell filters by the prefix; ":4" tells it not to offer files.
 		if got := h.must(line); !strings.Contains("\n"+got, "\n"+want+"\n") || !strings.HasSuffix(got, ":4\n") {

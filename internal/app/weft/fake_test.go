@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,8 +21,10 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/weft-project/weft/internal/app/inspector"
 	"github.com/weft-project/weft/internal/cli"
 	"github.com/weft-project/weft/internal/daemon"
+	"github.com/weft-project/weft/internal/inspect"
 	"github.com/weft-project/weft/internal/resource"
 	agentv1 "github.com/weft-project/weft/pkg/api/agent/v1"
 	daemonv1 "github.com/weft-project/weft/pkg/api/daemon/v1"
@@ -155,9 +158,13 @@ type host struct {
 	socket string
 	agent  *fakeAgent
 	store  *resource.Store
-	env    map[string]string
-	stdin  string
-	tty    bool
+	// replicas are the load balancers, and looks how often statistics were
+	// asked for: each look is a second after the one before.
+	replicas []inspect.Replica
+	looks    atomic.Int64
+	env      map[string]string
+	stdin    string
+	tty      bool
 }
 
 func newHost(t *testing.T) *host {
@@ -182,6 +189,9 @@ func newHost(t *testing.T) *host {
 			return []*daemonv1.Component{{Name: "forwarder", Ready: true, Message: "unix:///run/weft/forwarder.sock"}, {Name: "lb-a-1", Message: "no gateway"}}
 		},
 	}).Register(server)
+	balancers := inspector.NewServer(func() []inspect.Replica { return h.replicas })
+	balancers.Now = func() time.Time { return epoch.Add(time.Duration(h.looks.Add(1)) * time.Second) }
+	balancers.Register(server)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {

@@ -194,5 +194,6 @@ func TestHelp(t *testing.T) {
 		"--help", "apply --help", "check --help", "delete --help", "get --help", "status --help", "version --help",
 		"attachment --help", "attachment add --help", "attachment delete --help", "attachment show --help", "attachment watch --help",
 		"stream --help", "stream join --help", "stream leave --help", "stream show --help",
+		"trace --help", "trace packet --help", "top --help", "observe --help",
 	)
 }

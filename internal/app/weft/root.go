@@ -44,7 +44,8 @@ WEFT_SOCKET names another socket, or the directory of both.`,
   weft up                                       # run everything on this host
   weft apply -f network.yaml                    # define trenches, conduits, streams ...
   weft attachment add lb.trench-a --stream web  # join, from inside the workload
-  weft get flows`,
+  weft get flows
+  weft trace packet --src 198.51.100.7 --dst 20.0.0.1 --dport 80  # why does it not arrive?`,
 		SuggestionsMinimumDistance: 2,
 		SilenceErrors:              true,
 		SilenceUsage:               true,
@@ -66,7 +67,8 @@ WEFT_SOCKET names another socket, or the directory of both.`,
 	flags.StringVar(&a.socket, "socket", "", "socket to use, or the directory of agent.sock and admin.sock (default /run/weft; environment WEFT_SOCKET)")
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "how long to wait for an answer")
 	root.AddCommand(a.attachmentCommand(), a.streamCommand(), a.applyCommand(), a.deleteCommand(),
-		a.getCommand(), a.checkCommand(), a.statusCommand(), a.versionCommand())
+		a.getCommand(), a.checkCommand(), a.statusCommand(), a.versionCommand(),
+		a.traceCommand(), a.topCommand(), a.observeCommand())
 	root.AddCommand(extra...)
 	wrapArgErrors(root)
 	return root
