@@ -258,6 +258,28 @@ type SlowPathCounters struct {
 	Lost uint64 // handed over when there was no room for more
 }
 
+// All yields the counters by their names in metrics, always in the same order;
+// not Held, which is no counter.
+func (c SlowPathCounters) All(yield func(event string, n uint64) bool) {
+	for _, e := range [...]struct {
+		name string
+		n    uint64
+	}{
+		{"lost", c.Lost}, {"malformed", c.Malformed},
+		{"time_exceeded_sent", c.TimeExceeded}, {"too_big_sent", c.TooBig},
+		{"icmp_not_allowed", c.NotAllowed}, {"icmp_rate_limited", c.RateLimited},
+		{"packets_cut", c.Cut}, {"pieces_sent", c.Pieces}, {"cut_failed", c.CutFailed},
+		{"fragments_released", c.Released}, {"fragments_expired", c.Expired}, {"fragments_refused", c.Refused},
+		{"fragments_forwarded", c.Forwarded}, {"fragments_echoed", c.Echoed},
+		{"fragments_dropped", c.Dropped}, {"fragments_undeliverable", c.Undeliverable},
+		{"send_errors", c.SendErrors},
+	} {
+		if !yield(e.name, e.n) {
+			return
+		}
+	}
+}
+
 // SlowPath returns what the slow path has done.
 func (l *LB) SlowPath() SlowPathCounters {
 	return SlowPathCounters{Counters: l.slow.engine.Counters(), Lost: l.slow.lost.Load()}
