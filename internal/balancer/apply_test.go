@@ -124,6 +124,15 @@ func TestBadConfigKeepsTheLast(t *testing.T) {
 			t.Errorf("error does not say %q: %v", part, err)
 		}
 	}
+	sizes := Config{Streams: []Stream{{Name: "large", TableSize: 1009}, {Name: "small", TableSize: 89}}}
+	for _, part := range []string{
+		`stream "large": table size does not fit: 1009 slots, the replica has room for 1004`,
+		`stream "small": table size does not fit: 89 slots are too few for 100 targets`,
+	} {
+		if err := f.SetConfig(t.Context(), sizes); !errors.Is(err, ErrTableSize) || !strings.Contains(err.Error(), part) {
+			t.Errorf("error does not say %q: %v", part, err)
+		}
+	}
 	five := Config{Streams: []Stream{{Name: "web"}, {Name: "b"}, {Name: "c"}, {Name: "d"}, {Name: "e"}}}
 	if err := f.SetConfig(t.Context(), five); !errors.Is(err, ErrTooManyStreams) {
 		t.Errorf("a fifth stream: %v", err)

@@ -15,9 +15,10 @@ import (
 
 // Limits of the numbers that the data plane was made for.
 type Limits struct {
-	Streams   int    // numbers 0 to Streams-1
-	Targets   int    // numbers 1 to Targets-1
-	TableSize uint32 // of a stream that does not say; 0 = maglev.DefaultSize
+	Streams      int    // numbers 0 to Streams-1
+	Targets      int    // numbers 1 to Targets-1
+	TableSize    uint32 // of a stream that does not say; 0 = maglev.DefaultSize
+	MaxTableSize uint32 // of any stream; 0 = TableSize
 }
 
 // bringUps bounds how many links are being brought up at once: each waits for
@@ -49,6 +50,7 @@ type Balancer struct {
 	legs     map[string]*leg // by interface name
 	present  map[string]nl.Link
 	programs map[int]attachment // reply programs, by the link's index
+	bringing map[int]bool       // links that are being brought up, by index
 	retired  []attachment       // to be closed
 	streamID numbers
 	targetID numbers
@@ -63,11 +65,17 @@ func New(dp DataPlane, links Links, limits Limits, log *slog.Logger) (*Balancer,
 	if limits.TableSize == 0 {
 		limits.TableSize = maglev.DefaultSize
 	}
+	if limits.MaxTableSize == 0 {
+		limits.MaxTableSize = limits.TableSize
+	}
 	if limits.Streams < 1 || limits.Targets < 2 || limits.Targets > maglev.MaxBackends+1 {
 		return nil, fmt.Errorf("limits of %d streams and %d targets are out of range", limits.Streams, limits.Targets)
 	}
 	if !maglev.IsPrime(limits.TableSize) {
 		return nil, fmt.Errorf("%w: %d", maglev.ErrSize, limits.TableSize)
+	}
+	if limits.TableSize > limits.MaxTableSize {
+		return nil, fmt.Errorf("%w: %d slots, at most %d", ErrTableSize, limits.TableSize, limits.MaxTableSize)
 	}
 	b := &Balancer{
 		dp: dp, links: links, limits: limits, log: log,
@@ -78,6 +86,7 @@ func New(dp DataPlane, links Links, limits Limits, log *slog.Logger) (*Balancer,
 		legs:     map[string]*leg{},
 		present:  map[string]nl.Link{},
 		programs: map[int]attachment{},
+		bringing: map[int]bool{},
 		streamID: numbers{first: 0, end: limits.Streams},
 		targetID: numbers{first: 1, end: limits.Targets},
 		changed:  make(chan struct{}),
