@@ -88,6 +88,26 @@ func TestStreamGoesAndComesBack(t *testing.T) {
 	}
 }
 
+// A stream that is removed while its table is being written loses it all the same.
+func TestStreamGoesMidway(t *testing.T) {
+	f := start(t, Stream{Name: "web"})
+	f.plane.set(func() { f.plane.hold, f.plane.calls = make(chan struct{}), make(chan struct{}, 1) })
+	f.join(1, "web")
+	<-f.plane.calls
+	f.config(Config{})
+	close(f.plane.hold)
+	f.wait(func(s Snapshot) bool { return len(s.Target("target-1").InTable) == 0 })
+	f.config(Config{Streams: []Stream{{Name: "sip"}}})
+	if err := f.Unregister(t.Context(), "conn-1"); err != nil {
+		t.Fatal(err)
+	}
+	f.plane.set(func() {
+		if len(f.plane.tables) != 0 {
+			t.Errorf("%d tables are left", len(f.plane.tables))
+		}
+	})
+}
+
 func TestWatchVIPs(t *testing.T) {
 	f := start(t, Stream{Name: "web"}, Stream{Name: "sip"})
 	var told []string

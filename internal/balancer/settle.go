@@ -172,6 +172,7 @@ func (b *Balancer) dirty() func(func(*stream) bool) {
 type plan struct {
 	want    uint64
 	size    uint32
+	removed bool     // the stream is no longer configured
 	places  []place  // of the targets that have joined, with slots or without
 	members []member // that are to have slots, sorted by name
 }
@@ -191,9 +192,9 @@ type member struct {
 func (b *Balancer) plan(s *stream) plan {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p := plan{want: s.want, size: s.size}
+	p := plan{want: s.want, size: s.size, removed: s.removed}
 	s.urgent = false
-	if s.removed {
+	if p.removed {
 		return p
 	}
 	for _, t := range b.targets {
@@ -239,7 +240,7 @@ func (b *Balancer) build(s *stream) {
 	if table != nil || len(p.members) == 0 {
 		s.flipped(p, table)
 	}
-	if s.removed {
+	if p.removed { // not if it was removed meanwhile: then its table is yet to be cleared
 		b.leaving = slices.DeleteFunc(b.leaving, func(other *stream) bool { return other == s })
 		b.streamID.free(int(s.id))
 	}
@@ -287,7 +288,7 @@ func (b *Balancer) place(places []place) error {
 // s.slots without the lock.
 func (b *Balancer) write(s *stream, p plan) ([]uint16, error) {
 	if len(p.members) == 0 {
-		if s.slots != 0 || s.removed {
+		if s.slots != 0 || p.removed {
 			if err := b.dp.ClearTable(s.id); err != nil {
 				return nil, fmt.Errorf("clear table of stream %q: %w", s.name, err)
 			}
