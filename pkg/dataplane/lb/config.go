@@ -14,13 +14,16 @@ const (
 	DefaultMaxTableSize = 65537
 )
 
+// MaxTableSize is the largest Config.MaxTableSize.
+const MaxTableSize = 1 << 24
+
 // Config says where the load balancer works and how large it may become.
 type Config struct {
 	NetNS        string // path of the namespace, "" is the current one
 	Interface    string // external interface
 	MaxStreams   int    // streams are 0..MaxStreams-1
 	MaxTargets   int    // targets are 1..MaxTargets-1
-	MaxTableSize uint32 // slots of a Maglev table, a prime
+	MaxTableSize uint32 // slots of the largest Maglev table
 	VLAN         uint16 // of the external interface; 0: untagged
 }
 
@@ -50,8 +53,8 @@ func (c Config) Validate() error {
 	if c.MaxTargets < 2 || c.MaxTargets > 1<<16 {
 		errs = append(errs, fmt.Errorf("MaxTargets %d: not in 2 to 65536", c.MaxTargets))
 	}
-	if c.MaxTableSize > 1<<24 {
-		errs = append(errs, fmt.Errorf("MaxTableSize %d: more than %d", c.MaxTableSize, 1<<24))
+	if c.MaxTableSize > MaxTableSize {
+		errs = append(errs, fmt.Errorf("MaxTableSize %d: more than %d", c.MaxTableSize, MaxTableSize))
 	}
 	if c.VLAN > 4094 {
 		errs = append(errs, fmt.Errorf("VLAN %d: not in 0 to 4094", c.VLAN))
