@@ -253,6 +253,38 @@ func TestParseWeight(t *testing.T) {
 	}
 }
 
+// FuzzBuildWeighted: two bytes of input are the weight of one backend.
+func FuzzBuildWeighted(f *testing.F) {
+	f.Add(uint32(13), []byte{0, 1, 0, 3, 0, 2})
+	f.Add(uint32(251), []byte{3, 232, 0, 0, 0, 1})
+	f.Add(uint32(7), []byte{})
+	f.Fuzz(func(t *testing.T, size uint32, data []byte) {
+		size %= 5000
+		var weights []uint16
+		for ; len(data) > 1; data = data[2:] {
+			weights = append(weights, uint16(data[0])<<8|uint16(data[1]))
+		}
+		all := names(len(weights))
+		table, err := BuildWeighted(size, all, weights)
+		if err != nil {
+			return
+		}
+		if len(weights) == 0 || slices.Max(weights) == 0 {
+			if slices.Max(table) != 0 {
+				t.Fatal("slots without backends")
+			}
+			return
+		}
+		checkShares(t, size, weights, table)
+		want := weightedByName(t, size, all, weights)
+		slices.Reverse(all)
+		slices.Reverse(weights)
+		if !slices.Equal(want, weightedByName(t, size, all, weights)) {
+			t.Fatal("the order of the backends matters")
+		}
+	})
+}
+
 func BenchmarkBuildWeighted(b *testing.B) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for _, n := range []int{10, 100, 1000} {
