@@ -38,31 +38,32 @@ func wantShares(t *testing.T, c *endpoint.Component, a, b int) {
 	}
 }
 
+// attachWeighed attaches a new workload that answers to stream web.
+func (m *machine) attachWeighed(name string, labels map[string]string) (agentv1.AgentClient, *agentv1.Interface) {
+	m.t.Helper()
+	w := m.workload()
+	m.answer(w)
+	client := agentv1.NewAgentClient(w)
+	request := attachRequest(name, "web")
+	request.Spec.Labels = labels
+	response, err := client.Attach(within(m.t), request)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return client, response.GetAttachment().GetStatus().GetInterface()
+}
+
 // TestEndToEndWeight: a workload's weight and draining change in every replica's
 // table while it is attached, and nothing changes on its interface. What is in
 // force is so when Update returns.
 func TestEndToEndWeight(t *testing.T) {
 	m := newMachine(t)
 	one, two := m.addReplica(), m.addReplica()
-	var client agentv1.AgentClient // of a
-	var before *agentv1.Interface
-	for name, weight := range map[string]string{"a": "3", "b": ""} {
-		w := m.workload()
-		m.answer(w)
-		theirs := agentv1.NewAgentClient(w)
-		request := attachRequest(name, "web")
-		if weight != "" {
-			request.Spec.Labels = map[string]string{"weight": weight}
-		}
-		response, err := theirs.Attach(within(t), request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if name == "a" {
-			client, before = theirs, response.GetAttachment().GetStatus().GetInterface()
-		}
-		waitFor(t, one, hasTarget("web", "node-1/"+name))
-		waitFor(t, two, hasTarget("web", "node-1/"+name))
+	client, before := m.attachWeighed("a", map[string]string{"weight": "3"})
+	m.attachWeighed("b", nil)
+	for _, replica := range m.replicas {
+		waitFor(t, replica, hasTarget("web", "node-1/a"))
+		waitFor(t, replica, hasTarget("web", "node-1/b"))
 	}
 	update := func(request *agentv1.UpdateRequest) {
 		t.Helper()
