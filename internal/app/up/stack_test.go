@@ -16,6 +16,7 @@ import (
 	"github.com/weft-project/weft/deployments/examples"
 	"github.com/weft-project/weft/internal/app/weft"
 	"github.com/weft-project/weft/internal/cli"
+	"github.com/weft-project/weft/internal/metrics/metricstest"
 	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/internal/resource"
 	"github.com/weft-project/weft/internal/testutil"
@@ -100,6 +101,7 @@ func TestStack(t *testing.T) {
 			t.Errorf("metrics lack %s:\n%s", want, metrics)
 		}
 	}
+	metricstest.Gathered(t, stack.metrics, "endpoint")
 	checkInspection(t, stack.AdminSocket())
 	if err := stack.Apply("bad.yaml", []byte("kind: Flow\n")); err == nil {
 		t.Error("a bad manifest is accepted")
