@@ -11,8 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
@@ -265,36 +263,5 @@ func TestStreamVIPs(t *testing.T) {
 	want := []netip.Prefix{prefix("20.0.0.1/32"), prefix("20.0.0.2/32"), prefix("2000::1/128")}
 	if got := c.StreamVIPs("web", "none"); !slices.Equal(got, want) {
 		t.Errorf("VIPs %v, want %v", got, want)
-	}
-}
-
-func TestMetrics(t *testing.T) {
-	f := start(t, Stream{Name: "web"})
-	f.join(1, "web")
-	f.join(2, "web")
-	f.wantTable("web", 1, 2)
-	f.register(wish(3, "web"))
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(f.Balancer)
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]float64{}
-	for _, family := range families {
-		for _, m := range family.GetMetric() {
-			got[family.GetName()+" "+m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
-		}
-	}
-	for name, want := range map[string]float64{
-		"weft_lb_stream_targets web":            2,
-		"weft_lb_stream_targets_registered web": 3,
-		"weft_lb_stream_table_failed web":       0,
-		"weft_lb_target_packets_total target-2": 2,
-		"weft_lb_target_bytes_total target-2":   200,
-	} {
-		if v, ok := got[name]; !ok || v != want {
-			t.Errorf("%s = %v, want %v", name, v, want)
-		}
 	}
 }

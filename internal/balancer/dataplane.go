@@ -28,10 +28,18 @@ type Targets interface {
 	AttachLeg(ifindex int) (io.Closer, error)
 }
 
-// Statistics is where the balancer reads what happened to packets.
+// Statistics is where the balancer reads what happened to packets. Traffic is
+// what was counted since the flow, stream or target was set.
 type Statistics interface {
 	Counters() (map[lb.Reason]uint64, error)
-	TargetCounters(id uint16) (packets, bytes uint64, err error)
+	FlowTraffic(flow uint32) (lb.Traffic, error)
+	StreamTraffic(stream uint32) (lb.Traffic, error)
+	TargetTraffic(id uint16) (lb.Traffic, error)
+}
+
+// SlowPath is what user space did for packets that the data plane handed over.
+type SlowPath interface {
+	SlowPath() lb.SlowPathCounters
 }
 
 // DataPlane is everything the balancer needs of one; *lb.LB is one.
@@ -39,6 +47,7 @@ type DataPlane interface {
 	Tables
 	Targets
 	Statistics
+	SlowPath
 }
 
 // Links is the balancer's view of the links in its namespace.

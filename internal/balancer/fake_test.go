@@ -147,11 +147,23 @@ func (p *fakePlane) AttachLeg(ifindex int) (io.Closer, error) {
 	}), nil
 }
 
-func (p *fakePlane) Counters() (map[lb.Reason]uint64, error) { return map[lb.Reason]uint64{}, nil }
-
-func (p *fakePlane) TargetCounters(id uint16) (packets, bytes uint64, err error) {
-	return uint64(id), 100 * uint64(id), nil
+func (p *fakePlane) Counters() (map[lb.Reason]uint64, error) {
+	return map[lb.Reason]uint64{lb.Forwarded: 4, lb.DropNoFlow: 5}, p.fail["Counters"]
 }
+
+func (p *fakePlane) FlowTraffic(flow uint32) (lb.Traffic, error) {
+	return lb.Traffic{Packets: 3, Bytes: 300 + uint64(flow)}, p.fail["FlowTraffic"]
+}
+
+func (p *fakePlane) StreamTraffic(stream uint32) (lb.Traffic, error) {
+	return lb.Traffic{Packets: 2, Bytes: 200 + uint64(stream)}, p.fail["StreamTraffic"]
+}
+
+func (p *fakePlane) TargetTraffic(id uint16) (lb.Traffic, error) {
+	return lb.Traffic{Packets: uint64(id), Bytes: 100 * uint64(id)}, p.fail["TargetTraffic"]
+}
+
+func (p *fakePlane) SlowPath() lb.SlowPathCounters { return lb.SlowPathCounters{Cut: 6, Held: 7} }
 
 func (p *fakePlane) set(change func()) {
 	p.mu.Lock()

@@ -63,7 +63,7 @@ var explained = []Reason{
 		"The sender or a device on the way builds broken packets. " + capture},
 	{"no_flow", Dropped, "The destination is a VIP, but no flow of it matches the packet.",
 		"\"weft trace packet\" names the first field that differs in every flow of the VIP. Change the flow, or the client."},
-	{"no_target", Dropped, "A flow matches, but its stream has no target for the packet.",
+	{"no_target", Dropped, "A flow matches, but its stream has no target for the packet; or it is a ping, and no stream of the VIP has a target.",
 		"\"weft get streams\" and \"weft attachment show --admin\": has a workload joined the stream, is it ready, is its weight more than 0?"},
 	{"ttl_expired", Dropped, "The TTL or hop limit is used up; the sender is told by ICMP.",
 		"Normal for traceroute. Otherwise there is a routing loop, or the sender starts with too small a TTL."},

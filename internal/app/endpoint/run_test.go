@@ -12,10 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
 	"github.com/weft-project/weft/internal/app/endpoint"
 	"github.com/weft-project/weft/internal/balancer/lbtest"
 	"github.com/weft-project/weft/internal/config"
 	"github.com/weft-project/weft/internal/testutil"
+	balancerv1 "github.com/weft-project/weft/pkg/api/balancer/v1"
 )
 
 func TestRunErrors(t *testing.T) {
@@ -34,6 +38,7 @@ func TestRunErrors(t *testing.T) {
 		"help":             {[]string{"--help"}, nil, 0, "NSM_CIDR_PREFIX"},
 		"no resources":     {nil, nil, 2, "--resources is missing"},
 		"bad resources":    {[]string{"--check", "--resources", bad}, nil, 2, "b.yaml"},
+		"admin socket":     {[]string{"--admin-socket", "/" + strings.Repeat("x", 120), "--resources", good}, nil, 2, "--admin-socket /xxx"},
 		"argument":         {[]string{"x"}, nil, 2, `unexpected argument "x"`},
 		"flag":             {[]string{"--nonsense"}, nil, 2, "nonsense"},
 		"VLAN":             {[]string{"--vlan", "5000", "--resources", good}, nil, 2, "--vlan 5000"},
@@ -64,13 +69,14 @@ func TestRun(t *testing.T) {
 	n := newNode(t)
 	path, text := filepath.Join(t.TempDir(), "lb.yaml"), &lockedBuffer{}
 	write(t, path, conduitManifest)
-	metrics := freeAddress(t)
+	metrics, admin := freeAddress(t), filepath.Join(t.TempDir(), "admin.sock")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan int, 1)
 	go func() {
 		ended <- endpoint.Run(ctx, []string{
 			"--resources", path, "--interface", lbtest.External, "--netns", n.router.AddReplica(), "--metrics", metrics,
+			"--admin-socket", admin,
 		}, config.Environ([]string{
 			"NSM_NAME=lb-1", "NSM_CONNECT_TO=" + n.mesh.URL().String(), "NSM_LISTEN_ON=" + n.socket("lb-1").String(),
 			"NSM_SERVICE_NAMES=" + service, "NSM_CIDR_PREFIX=172.16.0.0/24", "NSM_LOG_LEVEL=warn", "NSM_MAX_TOKEN_LIFETIME=1m",
@@ -103,6 +109,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("metrics: %v\n%s", err, body)
 	}
 	http.DefaultClient.CloseIdleConnections()
+	listReplicas(t, admin)
 	n.close(conn)
 	cancel()
 	if status := <-ended; status != 0 {
@@ -118,4 +125,26 @@ func freeAddress(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// listReplicas asks the administrator's socket what is balanced.
+func listReplicas(t *testing.T, socket string) {
+	t.Helper()
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	client := balancerv1.NewBalancerClient(conn)
+	resp, err := client.List(t.Context(), &balancerv1.ListRequest{})
+	if err != nil || len(resp.GetReplicas()) != 1 {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	if r := resp.GetReplicas()[0]; r.GetName() != "lb-1" || r.GetInterface() != lbtest.External || len(r.GetMac()) != 6 {
+		t.Errorf("replica %v", r)
+	}
+	statistics, err := client.Statistics(t.Context(), &balancerv1.StatisticsRequest{Replica: "lb-1"})
+	if err != nil || len(statistics.GetReplicas()) != 1 || len(statistics.GetReplicas()[0].GetStreams()) != 2 {
+		t.Errorf("statistics %v, %v", statistics, err)
+	}
 }

@@ -3,6 +3,7 @@
 package up
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,9 @@ import (
 	"time"
 
 	"github.com/weft-project/weft/deployments/examples"
+	"github.com/weft-project/weft/internal/app/weft"
+	"github.com/weft-project/weft/internal/cli"
+	"github.com/weft-project/weft/internal/metrics/metricstest"
 	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/internal/resource"
 	"github.com/weft-project/weft/internal/testutil"
@@ -97,6 +101,8 @@ func TestStack(t *testing.T) {
 			t.Errorf("metrics lack %s:\n%s", want, metrics)
 		}
 	}
+	metricstest.Gathered(t, stack.metrics, "endpoint")
+	checkInspection(t, stack.AdminSocket())
 	if err := stack.Apply("bad.yaml", []byte("kind: Flow\n")); err == nil {
 		t.Error("a bad manifest is accepted")
 	}
@@ -116,5 +122,21 @@ func TestStartFails(t *testing.T) {
 	})
 	if err == nil || !strings.Contains(err.Error(), "absent") {
 		t.Errorf("got %v, want an error that names the missing interface", err)
+	}
+}
+
+// checkInspection traces a packet through the administrator's socket.
+func checkInspection(t *testing.T, socket string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	env := &cli.Env{
+		Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr,
+		Getenv: func(string) string { return "" }, Now: time.Now,
+	}
+	code := weft.Run(t.Context(), env, strings.Fields("trace packet --socket "+socket+" --in ext0 --src 198.51.100.7 --dst 20.0.0.1 --proto tcp --dport 7000 -o yaml"))
+	for _, want := range []string{"name: lb-1", "reason: no_flow", "vip: 20.0.0.1/32", "flow: api", "flow: web", "field: destination-ports"} {
+		if code != 0 || !strings.Contains(stdout.String(), want) {
+			t.Errorf("exit code %d, %s: the trace lacks %q:\n%s", code, stderr.String(), want, stdout.String())
+		}
 	}
 }

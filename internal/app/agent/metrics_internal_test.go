@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"testing"
+
+	"github.com/weft-project/weft/internal/metrics/metricstest"
+)
+
+func TestMetricsAreDocumented(t *testing.T) {
+	metricstest.Documented(t, "weft_agent_", collector{})
+}
