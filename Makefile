@@ -5,7 +5,7 @@ GOLANGCI_LINT_VERSION := v2.12.2
 TOOLS := $(CURDIR)/.tools
 GENERATED := ':(glob)pkg/dataplane/**/*_bpfel.go' ':(glob)pkg/dataplane/**/*_bpfel.o' ':(glob)pkg/api/**/*.pb.go'
 
-.PHONY: all build test fuzz bench demo generate verify-generate lint clean
+.PHONY: all build test soak fuzz bench demo generate verify-generate lint clean
 
 all: build
 
@@ -15,6 +15,11 @@ build: ## compile every command into bin/
 test: ## install what the tests need, then run all of them with the race detector
 	./test/prepare test
 	WEFT_TEST_REQUIRE=bpf,netns go test -race -p 1 -timeout 20m ./...
+
+soak: ## program and model on ten million random packets; repeat a failure with the WEFT_TEST_SEED that it logs
+	./test/prepare test
+	WEFT_TEST_REQUIRE=bpf,netns WEFT_TEST_AGREEMENT=$(or $(PAIRS),10000000) \
+		go test -run '^TestAgreement$$' -v -timeout 24h ./pkg/dataplane/lb
 
 fuzz: ## fuzz every fuzz target for FUZZTIME (default 30s) each
 	./test/fuzz $(or $(FUZZTIME),30s)

@@ -3,6 +3,8 @@
 #ifndef WEFT_CLASSIFY_H
 #define WEFT_CLASSIFY_H
 
+#include "hash.h"
+#include "lb_maps.h"
 #include "packet.h"
 
 #define CLASSIFY_LENGTHS 129 /* prefix lengths of one family */
@@ -21,6 +23,17 @@ static __always_inline const void *blob_at(const struct blob *b, __u32 off)
 
 	asm volatile("" : "+r"(o)); /* keep the bound that the verifier saw */
 	return b->base + o;
+}
+
+/* open_blob finds the rules in force. */
+static __always_inline int open_blob(struct blob *b)
+{
+	__u32 zero = 0;
+	void *inner = bpf_map_lookup_elem(&lb_rules, &zero);
+
+	b->mask = cfg_blob_mask;
+	b->base = inner ? bpf_map_lookup_elem(inner, &zero) : 0;
+	return b->base != 0;
 }
 
 static __always_inline __u64 blob64(const struct blob *b, __u32 off)
@@ -86,7 +99,7 @@ static __always_inline long find_length(struct find *f)
 
 	for (int probe = 0; probe < CLASSIFY_PROBES; probe++) {
 		__u32 slot = f->table + (at + probe) * sizeof(struct lb_slot);
-		__u32 have = blob32(b, slot + 16);
+		__u32 have = blob16(b, slot + 16);
 
 		if (!have)
 			break;
@@ -104,30 +117,58 @@ static long find_step(__u32 i, struct find *f)
 	return f->tag > f->end || find_length(f);
 }
 
-/* prefix_find returns the offset of the slot with the longest prefix of addr
- * (hi, lo), or 0. */
-static __always_inline __u32 prefix_find(const struct blob *b,
-					 const struct lb_prefixes *set,
-					 int v4, __u64 hi, __u64 lo)
+/* What is looked up: an address of the packet in one of the sets. */
+enum prefix_set { VIP_OF_DST, VIP_OF_SRC, CLASS_OF_SRC6 };
+
+static __always_inline void find_begin(struct find *f, const struct blob *b,
+				       const struct pkt *p,
+				       enum prefix_set which)
 {
+	const struct lb_header *h = b->base;
+	const struct lb_prefixes *set =
+		which == CLASS_OF_SRC6 ? &h->src6 : &h->vips;
+	const __u64 *addr = which == VIP_OF_DST ? p->dst : p->src;
+	int v4 = p->kind == PKT_IPV4 || p->kind == PKT_ARP;
 	__u32 first = v4 ? 0 : set->n4;
-	struct find f = {
-		.b = *b, .hi = hi, .lo = lo, .seed = set->seed,
+
+	*f = (struct find){
+		.b = *b, .hi = addr[0], .lo = addr[1], .seed = set->seed,
 		.shift = set->shift & 63, .table = set->table,
 		.masks = set->masks - sizeof(struct lb_mask), .tag = first + 1,
 		.end = first + (v4 ? set->n4 : set->n6),
 	};
+}
 
+/* find_on goes on after the first two lengths. It begins anew because the stack
+ * of its caller has no room for a struct find. */
+static __noinline __u32 find_on(const struct pkt *p, enum prefix_set which)
+{
+	struct blob b;
+	struct find f;
+
+	if (!p || !open_blob(&b))
+		return 0;
+	find_begin(&f, &b, p, which);
+	f.tag += 2;
+	bpf_loop(CLASSIFY_LENGTHS, find_step, &f, 0);
+	return f.slot;
+}
+
+/* prefix_find returns the offset of the slot with the longest prefix of an
+ * address, or 0. */
+static __always_inline __u32 prefix_find(const struct blob *b,
+					 const struct pkt *p,
+					 enum prefix_set which)
+{
+	struct find f;
+
+	find_begin(&f, b, p, which);
 	/* Hardly anybody has more than two. */
 	for (int k = 0; k < 2; k++) {
 		if (f.tag > f.end || find_length(&f))
 			return f.slot;
 	}
-
-	struct find rest = f;
-
-	bpf_loop(CLASSIFY_LENGTHS, find_step, &rest, 0);
-	return rest.slot;
+	return f.tag > f.end ? 0 : find_on(p, which);
 }
 
 static __always_inline __u32 trie_find(const struct blob *b, __u32 root,
@@ -180,7 +221,7 @@ static __always_inline void rows_of(const struct blob *b,
 		if (p->kind == PKT_IPV4) {
 			src = trie_find(b, h->src4_trie, p->src[1] >> 32);
 		} else {
-			src = prefix_find(b, &h->src6, 0, p->src[0], p->src[1]);
+			src = prefix_find(b, p, CLASS_OF_SRC6);
 			if (src)
 				src = blob32(b, src + 20);
 		}
@@ -199,9 +240,8 @@ static __always_inline void rows_of(const struct blob *b,
 struct search {
 	struct blob b;
 	struct rows rows;
-	struct __sk_buff *skb;
-	__u32 l4;       /* of the packet */
-	__u32 proto;
+	FRAME *frame;
+	const struct pkt *p;
 	__u32 sums;     /* bytes of the summaries in a row */
 	__u32 rules;
 	__u32 vip;      /* the VIP's words; its summaries end there */
@@ -213,7 +253,7 @@ struct search {
 	__u64 sum;      /* candidate words left */
 	__u64 word;     /* candidate rules left */
 	__u32 match;    /* next byte match of the candidate, 0: none */
-	__u32 stream;   /* of the candidate */
+	__u32 rule;     /* offset of the candidate */
 	__u32 found;
 };
 
@@ -224,14 +264,25 @@ static __always_inline long match_step(struct search *s)
 	__u32 how = blob32(&s->b, s->match + 8), have = 0;
 	__u32 width = ((how >> 16) - 1) & 3; /* less one: 0 to 3 */
 
+	__u32 at = how >> 8 & 0xff;
+
 	asm volatile("" : "+r"(width)); /* keep the bound that the verifier saw */
 	s->match += sizeof(struct lb_match);
 	/* A match for another protocol says nothing. */
-	if ((how & 0xff) == s->proto &&
-	    (bpf_skb_load_bytes(s->skb, s->l4 + (how >> 8 & 0xff), &have, width + 1) ||
-	     (have & mask) != want)) {
-		s->match = 0; /* on to the next candidate */
-		return 0;
+	if ((how & 0xff) == s->p->proto) {
+		int differs = at + width + 1 > s->p->l4_len;
+
+		/* All that is known of a quoted packet's header is its ports. */
+		if (s->p->flags & PKT_ERROR)
+			have = (s->p->sport | (__u32)s->p->dport << 16) >>
+			       (8 * at & 31);
+		else if (!differs)
+			differs = frame_load(s->frame, s->p->l4 + at, &have,
+					     width + 1);
+		if (differs || (have & mask) != want) {
+			s->match = 0; /* on to the next candidate */
+			return 0;
+		}
 	}
 	s->found = how >> 24 & 1; /* it was the last */
 	return s->found;
@@ -268,7 +319,7 @@ static __always_inline long search_rule(struct search *s)
 		     (s->word_base + take_lowest(&s->word)) *
 			     sizeof(struct lb_rule);
 
-	s->stream = blob32(&s->b, rule);
+	s->rule = rule;
 	s->match = blob32(&s->b, rule + 4);
 	s->found = !s->match;
 	return s->found;
@@ -279,12 +330,11 @@ static long search_step(__u32 i, struct search *s)
 	return s->match ? match_step(s) : search_rule(s);
 }
 
-/* classify finds the first rule of the VIP in slot that matches p, and its
- * stream. */
-static __always_inline int classify(struct __sk_buff *skb, const struct blob *b,
-				    const struct lb_header *h,
-				    const struct pkt *p, __u32 slot,
-				    __u32 *stream)
+/* classify finds the first rule of the VIP in slot that matches p: the offset of
+ * its struct lb_rule, 0 if there is none. */
+static __always_inline __u32 classify(FRAME *f, const struct blob *b,
+				      const struct lb_header *h,
+				      const struct pkt *p, __u32 slot)
 {
 	struct rows rows;
 	__u32 first = blob32(b, slot + 24), count = blob32(b, slot + 28);
@@ -294,8 +344,8 @@ static __always_inline int classify(struct __sk_buff *skb, const struct blob *b,
 	rows_of(b, h, p, &rows);
 
 	struct search s = {
-		.b = *b, .rows = rows, .skb = skb, .l4 = p->l4,
-		.proto = p->proto, .sums = h->row_sums, .rules = h->rules,
+		.b = *b, .rows = rows, .frame = f, .p = p,
+		.sums = h->row_sums, .rules = h->rules,
 		.vip = blob32(b, slot + 20), .first = first,
 		.last = first + count - 1, .sum_at = first & ~63u,
 		.word_base = first * 64,
@@ -309,16 +359,36 @@ static __always_inline int classify(struct __sk_buff *skb, const struct blob *b,
 		s.sum_at += 64; /* there is no other word */
 	}
 	/* Most often the first candidate is the one, and s stays in registers. */
-	if (search_rule(&s)) {
-		*stream = s.stream;
-		return s.found;
-	}
+	if (search_rule(&s))
+		return s.found ? s.rule : 0;
 
 	struct search rest = s;
 
 	bpf_loop(CLASSIFY_STEPS, search_step, &rest, 0);
-	*stream = rest.stream;
-	return rest.found;
+	return rest.found ? rest.rule : 0;
+}
+
+#define NAT_FORTH 0 /* from the client's port to the target's */
+#define NAT_BACK  1
+
+/* nat_find returns what a port of the VIP in slot is translated to, 0: nothing.
+ * internal/classify makes the same keys; they are of one length. */
+static __always_inline __u16 nat_find(const struct blob *b,
+				      const struct lb_header *h, __u32 slot,
+				      __u8 proto, __u8 direction, __u16 port)
+{
+	__u64 nat = blob16(b, slot + 18);
+	struct find f = {
+		.b = *b, .seed = h->nats.seed, .shift = h->nats.shift & 63,
+		.table = h->nats.table, .tag = 1,
+		.masks = h->nats.masks - sizeof(struct lb_mask),
+	};
+
+	if (!nat)
+		return 0;
+	f.lo = nat | (__u64)proto << 16 | (__u64)direction << 24 |
+	       (__u64)port << 32;
+	return find_length(&f) ? blob32(b, f.slot + 20) : 0;
 }
 
 #endif

@@ -4,6 +4,7 @@
 #define WEFT_NEIGH_H
 
 #include "packet.h"
+#include "sum.h"
 
 #define ND_MAX_WORDS 11 /* 8-byte words of a solicitation: 24 bytes + options */
 #define ND_OPT_SOURCE 1
@@ -20,24 +21,10 @@ struct nd_frame {
 	__u8 mac[6];
 };
 
-static __always_inline __u16 csum_fold(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
-
-static __always_inline __u64 csum_add8(__u64 sum, const void *p)
-{
-	return sum + load32(p) + load32(p + 4);
-}
-
-static __always_inline int arp_answer(struct __sk_buff *skb,
+static __always_inline int arp_answer(FRAME *f,
 				      const struct pkt *p, const __u8 *mac)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	void *data = frame_data(f), *end = frame_end(f);
 	struct ethhdr *eth = data;
 	struct arp_frame *arp = data + (p->l3 & 31);
 	__u8 ip[4];
@@ -59,9 +46,9 @@ static __always_inline int arp_answer(struct __sk_buff *skb,
 }
 
 /* RFC 4861 section 7.1.1: what a solicitation must be to deserve an answer. */
-static __always_inline int nd_valid(struct __sk_buff *skb, const struct pkt *p)
+static __always_inline int nd_valid(FRAME *f, const struct pkt *p)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	void *data = frame_data(f), *end = frame_end(f);
 	__u32 l3 = p->l3 & 31, len = p->l4_len;
 	struct ipv6hdr *ip = data + l3;
 	const struct icmp6_head *icmp = data + l3 + sizeof(*ip);
@@ -80,7 +67,7 @@ static __always_inline int nd_valid(struct __sk_buff *skb, const struct pkt *p)
 		return 0;
 	sum = bpf_htons(len) + bpf_htons(IPPROTO_ICMPV6);
 	for (int i = 0; i < 4; i++)
-		sum = csum_add8(sum, (void *)&ip->saddr + i * 8);
+		sum = sum_add8(sum, (void *)&ip->saddr + i * 8);
 	for (__u32 i = 0; i < ND_MAX_WORDS; i++) {
 		const __u8 *word = data + l3 + sizeof(*ip) + i * 8;
 
@@ -88,7 +75,7 @@ static __always_inline int nd_valid(struct __sk_buff *skb, const struct pkt *p)
 			break;
 		if ((void *)(word + 8) > end)
 			return 0;
-		sum = csum_add8(sum, word);
+		sum = sum_add8(sum, word);
 		if (i != next_option)
 			continue;
 		if (!word[1] || (from_nobody && word[0] == ND_OPT_SOURCE))
@@ -97,21 +84,21 @@ static __always_inline int nd_valid(struct __sk_buff *skb, const struct pkt *p)
 		if (next_option * 8 > len)
 			return 0;
 	}
-	return csum_fold(sum) == 0;
+	return sum_fold(sum) == 0;
 }
 
-static __always_inline int nd_answer(struct __sk_buff *skb,
+static __always_inline int nd_answer(FRAME *f,
 				     const struct pkt *p, const __u8 *mac)
 {
 	int from_nobody = !p->src[0] && !p->src[1];
 	__u32 l3 = p->l3 & 31;
 
-	if (!nd_valid(skb, p))
+	if (!nd_valid(f, p))
 		return LB_DROP_MALFORMED;
-	if (bpf_skb_change_tail(skb, l3 + sizeof(struct nd_frame), 0))
+	if (frame_resize(f, frame_len(f), l3 + sizeof(struct nd_frame)))
 		return LB_DROP_INTERNAL;
 
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	void *data = frame_data(f), *end = frame_end(f);
 	struct ethhdr *eth = data;
 	struct nd_frame *nd = data + l3;
 	__u64 sum;
@@ -149,10 +136,10 @@ static __always_inline int nd_answer(struct __sk_buff *skb,
 
 	sum = bpf_htons(ND_ADVERT_LEN) + bpf_htons(IPPROTO_ICMPV6);
 	for (int i = 0; i < 4; i++)
-		sum = csum_add8(sum, (void *)&nd->ip.saddr + i * 8);
+		sum = sum_add8(sum, (void *)&nd->ip.saddr + i * 8);
 	for (int i = 0; i < ND_ADVERT_LEN / 8; i++)
-		sum = csum_add8(sum, (void *)&nd->icmp + i * 8);
-	nd->icmp.check = csum_fold(sum);
+		sum = sum_add8(sum, (void *)&nd->icmp + i * 8);
+	nd->icmp.check = sum_fold(sum);
 	return LB_ND_ANSWERED;
 }
 

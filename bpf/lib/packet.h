@@ -3,21 +3,17 @@
 #ifndef WEFT_PACKET_H
 #define WEFT_PACKET_H
 
-#include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
+#include "frame.h"
 #include "lb_types.h"
 
 #define PKT_MAX_HEADERS 256 /* bytes made linear before parsing */
-#define PKT_MAX_EXT     8   /* IPv6 extension headers walked */
-#define PKT_MAX_EXT_LEN 160 /* and their bytes in all */
+#define PKT_MAX_EXT     8   /* extension headers walked */
 
 #define IPPROTO_SCTP_   132
-#define VLAN_VID_MASK   0x0fff
 #define V4_MAPPED       0xffff0000ull /* bytes 8 to 11 of ::ffff:0:0/96 */
 
 #define ETH_P_8021Q_N   0x0081
@@ -34,6 +30,18 @@
 
 enum pkt_kind { PKT_IPV4, PKT_IPV6, PKT_ARP, PKT_ND };
 
+/* Index of the protocols that have ports, as in rules. */
+enum pkt_proto { PKT_TCP, PKT_UDP, PKT_SCTP };
+
+/* What makes a packet one of the rare ones. */
+#define PKT_FIRST 1 /* a fragment with the transport header */
+#define PKT_LATER 2 /* a fragment without it */
+#define PKT_ECHO  4 /* ICMP echo request */
+#define PKT_ERROR 8 /* ICMP error */
+#define PKT_RARE  15
+#define PKT_DF    16 /* must not be cut */
+#define PKT_TRACE 32 /* a test run that must leave no trace */
+
 /* Addresses and ports stay as loaded from network order; an IPv4 address is
  * v4-mapped in the second word. */
 struct pkt {
@@ -42,14 +50,21 @@ struct pkt {
 	__u16 sport;
 	__u16 dport;
 	__u16 l3;       /* offset of the network header */
-	__u16 l4;
-	__u16 l4_len;   /* bytes of IP payload after the extension headers */
+	__u16 l4;       /* offset of the transport header */
+	__u32 l4_len;   /* bytes of IP payload after the extension headers */
+	__u32 ip_len;   /* bytes from the network header on */
+	__u32 frag_id;
+	__u16 quote;    /* offset of the transport header that an error quotes */
+	__u8 ip_proto;  /* protocol field of the IP header or of the last extension */
+	__u8 frag_proto; /* for the key of fragments */
 	__u8 kind;      /* enum pkt_kind */
-	__u8 proto;     /* index: TCP 0, UDP 1, SCTP 2 */
+	__u8 proto;     /* enum pkt_proto */
 	__u8 ttl;
 	__u8 tags;      /* VLAN tags, wherever they are */
 	__u8 ours;      /* carries the configured VLAN's tag */
-	__u8 why;       /* enum lb_reason: why it has no ports, LB_NONE if it has */
+	__u8 why;       /* enum lb_reason: why it cannot be forwarded, LB_NONE if it can */
+	__u8 flags;     /* PKT_... */
+	__u8 pad;
 };
 
 struct vlan_tag {
@@ -75,11 +90,6 @@ struct icmp6_head {
 	__u16 check;
 	__u32 flags;
 };
-
-static __always_inline __u32 load32(const void *p)
-{
-	return *(const __u32 *)p;
-}
 
 /* Unaligned, as packets are: memcpy would copy byte by byte. */
 static __always_inline void copy12(void *to, const void *from)
@@ -112,68 +122,63 @@ static __always_inline int vlan_known(struct pkt *p, __u16 vid, __u16 vlan)
 	return 1;
 }
 
-/* Ports of the transport header at cur, or why there are none. */
-static __always_inline __u8 parse_l4(struct pkt *p, const void *data,
-				     const void *cur, const void *end,
+/* What to do about an ICMP message of the packet's family. */
+static __always_inline __u8 parse_icmp(struct pkt *p, __u32 head)
+{
+	__u8 type = head, code = head >> 8;
+
+	if (p->kind == PKT_IPV4) {
+		if (type == 8 && !code)
+			p->flags |= PKT_ECHO;
+		else if (type == 3 || type == 11 || type == 12)
+			p->flags |= PKT_ERROR;
+		else
+			return LB_DROP_ICMP;
+	} else {
+		if (type == 128 && !code)
+			p->flags |= PKT_ECHO;
+		else if (type >= 1 && type <= 4)
+			p->flags |= PKT_ERROR;
+		else
+			return LB_DROP_ICMP;
+	}
+	return LB_NONE;
+}
+
+/* The transport header at offset at, whose first four bytes are head: its ports,
+ * or why there are none. */
+static __always_inline __u8 parse_l4(struct pkt *p, __u32 head, __u32 at,
 				     __u8 proto, __u32 len)
 {
 	__u32 need;
 
+	p->l4 = at;
+	p->l4_len = len;
 	switch (proto) {
 	case IPPROTO_TCP:
-		p->proto = 0;
+		p->proto = PKT_TCP;
 		need = 20;
 		break;
 	case IPPROTO_UDP:
-		p->proto = 1;
+		p->proto = PKT_UDP;
 		need = 8;
 		break;
 	case IPPROTO_SCTP_:
-		p->proto = 2;
+		p->proto = PKT_SCTP;
 		need = 12;
 		break;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
-		return LB_DROP_ICMP;
+		if ((proto == IPPROTO_ICMP) != (p->kind == PKT_IPV4))
+			return LB_DROP_PROTOCOL;
+		return len < 8 ? LB_DROP_MALFORMED : parse_icmp(p, head);
 	default:
 		return LB_DROP_PROTOCOL;
 	}
-	if (len < need || cur + 4 > end)
+	if (len < need)
 		return LB_DROP_MALFORMED;
-	__u32 ports = load32(cur);
-	p->sport = ports;
-	p->dport = ports >> 16;
-	p->l4 = cur - data;
-	p->l4_len = len;
-	return LB_NONE;
-}
-
-static __always_inline int parse_ipv4(struct __sk_buff *skb, struct pkt *p,
-				      const void *data, const void *cur,
-				      const void *end)
-{
-	const struct iphdr *ip = cur;
-
-	if ((const void *)(ip + 1) > end)
-		return LB_DROP_MALFORMED;
-	p->kind = PKT_IPV4;
-	p->src[1] = mapped(ip->saddr);
-	p->dst[1] = mapped(ip->daddr);
-	p->ttl = ip->ttl;
-
-	__u32 have = skb->len - p->l3, head = ip->ihl * 4;
-	__u32 total = bpf_ntohs(ip->tot_len);
-
-	if (!total && skb->gso_size) /* a BIG TCP packet does not fit 16 bits */
-		total = have;
-	if (ip->version != 4 || head < sizeof(*ip) || total < head ||
-	    total > have)
-		p->why = LB_DROP_MALFORMED;
-	else if (ip->frag_off & bpf_htons(0x3fff))
-		p->why = LB_DROP_FRAGMENT;
-	else
-		p->why = parse_l4(p, data, cur + head, end, ip->protocol,
-				  total - head);
+	p->sport = head;
+	p->dport = head >> 16;
 	return LB_NONE;
 }
 
@@ -192,10 +197,23 @@ static __always_inline void parse_nd(struct pkt *p, const void *data,
 	copy16(p->dst, cur + 8);
 }
 
-static __always_inline int is_extension(__u8 next)
+static __always_inline int is_extension(__u8 next, int v4)
 {
-	return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING ||
-	       next == IPPROTO_DSTOPTS || next == IPPROTO_FRAGMENT;
+	return next == IPPROTO_AH ||
+	       (!v4 && (next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING ||
+			next == IPPROTO_DSTOPTS || next == IPPROTO_FRAGMENT));
+}
+
+/* The fragment header in the first eight bytes of ext. */
+static __always_inline __u8 parse_fragment6(struct pkt *p, const __u8 *ext)
+{
+	__u16 field = bpf_ntohs(load16(ext + 2));
+
+	if (!(field & 0xfff9))
+		return LB_NONE; /* an atomic fragment (RFC 6946) is a whole packet */
+	p->frag_id = load32(ext + 4);
+	p->flags |= field & 0xfff8 ? PKT_LATER : PKT_FIRST;
+	return LB_NONE;
 }
 
 /*
@@ -203,49 +221,98 @@ static __always_inline int is_extension(__u8 next)
  * the first of len bytes, to the transport header. Like parse, it is a global
  * function for the verifier's sake.
  */
-__noinline int parse_extensions(struct __sk_buff *skb, struct pkt *p, __u32 at,
-				__u32 next, __u32 len)
+__noinline int parse_extensions(FRAME *f, struct pkt *p, __u32 at, __u32 next,
+				__u32 len)
 {
-	const void *data = (void *)(long)skb->data;
-	const void *end = (void *)(long)skb->data_end;
-	__u32 walked = 0;
-
 	if (!p)
 		return LB_DROP_INTERNAL;
-	at &= PKT_MAX_HEADERS - 1;
 	/* Kernels before 6.7 take some layouts of this loop for an endless one. */
 #pragma clang loop unroll(full)
 	for (int i = 0; i <= PKT_MAX_EXT; i++) {
-		const __u8 *ext = data + at + walked;
+		__u8 ext[8] = {};
 		__u32 size = 8;
 
-		if (!is_extension(next))
-			return parse_l4(p, data, ext, end, next, len);
+		if (!is_extension(next, p->kind == PKT_IPV4)) {
+			__u32 head = 0;
+
+			p->ip_proto = next;
+			if (frame_load(f, at, &head, sizeof(head)) && len >= 4)
+				return LB_DROP_MALFORMED;
+			return parse_l4(p, head, at, next, len);
+		}
 		if (i == PKT_MAX_EXT)
 			break;
-		if (len < 8 || (const void *)ext + 8 > end)
+		if (len < 8 || frame_load(f, at, ext, sizeof(ext)))
 			return LB_DROP_MALFORMED;
-		if (next != IPPROTO_FRAGMENT)
+		if (next == IPPROTO_FRAGMENT)
+			parse_fragment6(p, ext);
+		else if (next == IPPROTO_AH)
+			size = (ext[1] + 2) * 4;
+		else
 			size += ext[1] * 8;
-		/* an atomic fragment (RFC 6946) is a whole packet */
-		else if (load32(ext) & bpf_htonl(0x0000fff9))
-			return LB_DROP_FRAGMENT;
 		if (next == IPPROTO_ROUTING && ext[3])
 			break; /* not yet at its last destination */
 		if (size > len)
 			return LB_DROP_MALFORMED;
-		walked += size;
-		if (walked > PKT_MAX_EXT_LEN)
-			break;
 		next = ext[0];
+		at += size;
 		len -= size;
+		if (p->flags & PKT_LATER) {
+			p->ip_proto = next;
+			return LB_NONE;
+		}
 	}
 	return LB_DROP_EXTENSION;
 }
 
-static __always_inline int parse_ipv6(struct __sk_buff *skb, struct pkt *p,
-				      const void *data, const void *cur,
-				      const void *end)
+static __always_inline int parse_ipv4(FRAME *f, struct pkt *p, const void *data,
+				      const void *cur, const void *end)
+{
+	const struct iphdr *ip = cur;
+
+	if ((const void *)(ip + 1) > end)
+		return LB_DROP_MALFORMED;
+	p->kind = PKT_IPV4;
+	p->src[1] = mapped(ip->saddr);
+	p->dst[1] = mapped(ip->daddr);
+	p->ttl = ip->ttl;
+
+	__u32 have = frame_len(f) - p->l3, head = ip->ihl * 4;
+	__u32 total = bpf_ntohs(ip->tot_len);
+	__u16 frag = ip->frag_off;
+
+	if (!total && frame_segment(f)) /* a BIG TCP packet does not fit 16 bits */
+		total = have;
+	p->ip_len = total;
+	p->ip_proto = ip->protocol;
+	if (ip->version != 4 || head < sizeof(*ip) || total < head ||
+	    total > have) {
+		p->why = LB_DROP_MALFORMED;
+		return LB_NONE;
+	}
+	if (frag & bpf_htons(0x4000))
+		p->flags |= PKT_DF;
+	if (frag & bpf_htons(0x3fff)) {
+		p->frag_id = ip->id;
+		p->frag_proto = ip->protocol;
+		p->flags |= frag & bpf_htons(0x1fff) ? PKT_LATER : PKT_FIRST;
+		if (p->flags & PKT_LATER)
+			return LB_NONE;
+	}
+	cur += head;
+	total -= head;
+	if (ip->protocol == IPPROTO_AH)
+		p->why = parse_extensions(f, p, cur - data, IPPROTO_AH, total);
+	else if (cur + 4 <= end)
+		p->why = parse_l4(p, load32(cur), cur - data, ip->protocol,
+				  total);
+	else
+		p->why = parse_l4(p, 0, cur - data, ip->protocol, 0);
+	return LB_NONE;
+}
+
+static __always_inline int parse_ipv6(FRAME *f, struct pkt *p, const void *data,
+				      const void *cur, const void *end)
 {
 	const struct ipv6hdr *ip = cur;
 
@@ -256,25 +323,30 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct pkt *p,
 	copy16(p->dst, &ip->daddr);
 	p->ttl = ip->hop_limit;
 
-	__u32 have = skb->len - p->l3 - sizeof(*ip);
+	__u32 have = frame_len(f) - p->l3 - sizeof(*ip);
 	__u32 len = bpf_ntohs(ip->payload_len);
 	__u8 next = ip->nexthdr;
 
-	if (!len && skb->gso_size)
+	if (!len && frame_segment(f))
 		len = have;
+	p->ip_len = len + sizeof(*ip);
+	p->ip_proto = next;
 	if (ip->version != 6 || len > have) {
 		p->why = LB_DROP_MALFORMED;
 		return LB_NONE;
 	}
+	p->flags |= PKT_DF;
 	cur += sizeof(*ip);
-	if (next == IPPROTO_ICMPV6) {
-		p->why = LB_DROP_ICMP;
-		parse_nd(p, data, cur, end, len);
-	} else if (is_extension(next)) {
-		p->why = parse_extensions(skb, p, cur - data, next, len);
-	} else {
-		p->why = parse_l4(p, data, cur, end, next, len);
+	if (is_extension(next, 0)) {
+		p->why = parse_extensions(f, p, cur - data, next, len);
+		return LB_NONE;
 	}
+	if (cur + 4 <= end)
+		p->why = parse_l4(p, load32(cur), cur - data, next, len);
+	else
+		p->why = parse_l4(p, 0, cur - data, next, 0);
+	if (next == IPPROTO_ICMPV6)
+		parse_nd(p, data, cur, end, len);
 	return LB_NONE;
 }
 
@@ -295,29 +367,28 @@ static __always_inline int parse_arp(struct pkt *p, const void *cur,
 }
 
 /*
- * parse fills p (zeroed by the caller). It returns LB_NONE when p->src and
- * p->dst are known, even if the rest of the packet is not as it should be
- * (p->why says so): whether that matters depends on whose packet it is.
+ * parse fills p (zeroed by the caller, but for PKT_TRACE). It returns LB_NONE
+ * when p->src and p->dst are known, even if the rest of the packet is not as it
+ * should be (p->why says so): whether that matters depends on whose packet it is.
  *
  * It is a global function because the verifier looks at those once, for
  * itself. Inlined, each of its many paths is followed through all the rest.
  */
-__noinline int parse(struct __sk_buff *skb, struct pkt *p, __u16 vlan)
+__noinline int parse(FRAME *f, struct pkt *p, __u16 vlan)
 {
 	if (!p)
 		return LB_DROP_INTERNAL;
 
-	__u32 len = skb->len;
-	const void *data = (void *)(long)skb->data;
-	const void *end = (void *)(long)skb->data_end;
+	__u32 len = frame_len(f);
+	const void *data = frame_data(f), *end = frame_end(f);
 
 	if (data + PKT_MAX_HEADERS > end && end - data < len) {
 		if (len > PKT_MAX_HEADERS)
 			len = PKT_MAX_HEADERS;
-		if (bpf_skb_pull_data(skb, len))
+		if (frame_pull(f, len))
 			return LB_DROP_INTERNAL;
-		data = (void *)(long)skb->data;
-		end = (void *)(long)skb->data_end;
+		data = frame_data(f);
+		end = frame_end(f);
 	}
 
 	const struct ethhdr *eth = data;
@@ -327,9 +398,9 @@ __noinline int parse(struct __sk_buff *skb, struct pkt *p, __u16 vlan)
 		return LB_DROP_MALFORMED;
 
 	__be16 proto = *(const __be16 *)(data + 12); /* ethhdr is packed */
+	__u16 vid = 0;
 
-	if (skb->vlan_present &&
-	    !vlan_known(p, skb->vlan_tci & VLAN_VID_MASK, vlan))
+	if (frame_tag(f, &vid) && !vlan_known(p, vid, vlan))
 		return LB_PASS_VLAN;
 	for (int i = 0; i < 2; i++) {
 		const struct vlan_tag *tag = cur;
@@ -349,9 +420,9 @@ __noinline int parse(struct __sk_buff *skb, struct pkt *p, __u16 vlan)
 	p->l3 = cur - data;
 	switch (proto) {
 	case ETH_P_IP_N:
-		return parse_ipv4(skb, p, data, cur, end);
+		return parse_ipv4(f, p, data, cur, end);
 	case ETH_P_IPV6_N:
-		return parse_ipv6(skb, p, data, cur, end);
+		return parse_ipv6(f, p, data, cur, end);
 	case ETH_P_ARP_N:
 		return parse_arp(p, cur, end);
 	}

@@ -14,7 +14,13 @@ const (
 	fieldDestinationPort
 )
 
-const slotSize = 32
+// Bits of header.Options.
+const optionMSSClamp = 1
+
+const (
+	slotSize = 32
+	ruleSize = 16
+)
 
 // HeaderSize is the size of struct lb_header.
 var HeaderSize = binary.Size(header{})
@@ -45,8 +51,11 @@ type header struct {
 	GatewayCount4, GatewayCount6 uint16
 	VIPs                         prefixes
 	Sources6                     prefixes
+	NATs                         prefixes
 	MAC                          [6]byte
-	_                            [2]byte
+	MTU                          uint16
+	Options                      uint32
+	_                            uint32
 }
 
 // blob is the value under construction.

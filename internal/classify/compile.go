@@ -5,6 +5,7 @@ package classify
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -49,14 +50,25 @@ func Compile(set Set) ([]byte, error) {
 		return nil, fmt.Errorf("rules need %d bytes: at most %d", len(c.blob.buf), MaxSize)
 	}
 	copy(c.head.MAC[:], set.MAC)
+	c.head.MTU = set.MTU
+	if set.MSSClamp {
+		c.head.Options |= optionMSSClamp
+	}
 	if err := c.blob.setHeader(&c.head); err != nil {
 		return nil, err
 	}
 	return c.blob.buf, nil
 }
 
-// vips returns, for every prefix that ends a lookup, the rules that match there.
-func (c *compiler) vips() map[netip.Prefix][]int {
+// vip is what matters at a prefix that ends a lookup.
+type vip struct {
+	rules []int
+	nats  map[natKey]uint16 // from the port to the target's
+}
+
+// vips returns what matters at every prefix that ends a lookup: its own and what
+// the prefixes around it have.
+func (c *compiler) vips() map[netip.Prefix]vip {
 	set := make(map[netip.Prefix]bool) // true: listed as VIP
 	own := make(map[netip.Prefix][]int)
 	for i, r := range c.set.Rules {
@@ -65,31 +77,45 @@ func (c *compiler) vips() map[netip.Prefix][]int {
 			own[p] = append(own[p], i)
 		}
 	}
+	nats := make(map[netip.Prefix]map[natKey]uint16)
+	for _, n := range c.set.NATs {
+		set[n.VIP] = false
+		if nats[n.VIP] == nil {
+			nats[n.VIP] = make(map[natKey]uint16)
+		}
+		nats[n.VIP][n.key()] = n.TargetPort
+	}
 	for _, p := range c.set.VIPs {
 		set[p] = true
 	}
 	list := nest(set)
-	rules := make([][]int, len(list))
-	out := make(map[netip.Prefix][]int)
+	all := make([]vip, len(list))
+	out := make(map[netip.Prefix]vip)
 	for i, p := range list {
-		rules[i] = own[p.Prefix]
+		all[i] = vip{own[p.Prefix], nats[p.Prefix]}
 		if p.parent >= 0 {
-			rules[i] = append(slices.Clone(rules[i]), rules[p.parent]...)
+			around := all[p.parent]
+			all[i].rules = append(slices.Clone(all[i].rules), around.rules...)
+			all[i].nats = maps.Clone(around.nats)
+			if all[i].nats == nil {
+				all[i].nats = make(map[natKey]uint16)
+			}
+			maps.Copy(all[i].nats, nats[p.Prefix])
 			set[p.Prefix] = set[p.Prefix] || set[list[p.parent].Prefix]
 		}
-		slices.Sort(rules[i])
-		rules[i] = slices.Compact(rules[i])
+		slices.Sort(all[i].rules)
+		all[i].rules = slices.Compact(all[i].rules)
 		if set[p.Prefix] {
-			out[p.Prefix] = rules[i]
+			out[p.Prefix] = all[i]
 		}
 	}
 	return out
 }
 
-func (c *compiler) arrange(vips map[netip.Prefix][]int) {
+func (c *compiler) arrange(vips map[netip.Prefix]vip) {
 	lists := make([][]int, 0, len(vips))
-	for _, list := range vips {
-		lists = append(lists, list)
+	for _, v := range vips {
+		lists = append(lists, v.rules)
 	}
 	c.at = arrange(c.set.Rules, groups(len(c.set.Rules), lists))
 	c.sums = (c.at.words + 63) / 64
@@ -153,50 +179,62 @@ func raw(v uint32, width uint8) uint32 {
 }
 
 func (c *compiler) rules() {
-	table := make([]uint32, 2*64*c.at.words)
+	table := make([]uint32, ruleSize/4*64*c.at.words)
 	for i, r := range c.set.Rules {
-		table[2*c.at.position[i]] = r.Stream
-		table[2*c.at.position[i]+1] = c.match[i]
+		at := table[ruleSize/4*c.at.position[i]:]
+		at[0], at[1], at[2], at[3] = r.Stream, c.match[i], r.Flow, uint32(networkOrder(r.TargetPort))
 	}
 	c.head.Rules = c.blob.align(64)
 	c.blob.u32(table...)
 }
 
-func (c *compiler) vipTable(vips map[netip.Prefix][]int) error {
+func (c *compiler) vipTable(vips map[netip.Prefix]vip) error {
 	slots := make(map[netip.Prefix]slot, len(vips))
-	c.blob.align(8)
-	keys := make([]netip.Prefix, 0, len(vips))
-	for p := range vips {
-		keys = append(keys, p)
-	}
-	slices.SortFunc(keys, comparePrefix)
+	var nats natTable
+	keys := slices.SortedFunc(maps.Keys(vips), comparePrefix)
 	for _, p := range keys {
-		slots[p] = c.vipWords(vips[p])
+		number, err := nats.add(c.translations(vips[p]))
+		if err != nil {
+			return fmt.Errorf("VIP %s: %w", p, err)
+		}
+		slots[p] = c.vipWords(vips[p].rules)
+		s := slots[p]
+		s.nat = number
+		slots[p] = s
 	}
-	h, err := c.blob.prefixTable(slots)
-	c.head.VIPs = h
-	if err != nil {
+	var err error
+	if c.head.VIPs, err = c.blob.prefixTable(slots); err != nil {
 		return fmt.Errorf("VIPs: %w", err)
+	}
+	if c.head.NATs, err = c.blob.natTable(&nats); err != nil {
+		return fmt.Errorf("NATs: %w", err)
 	}
 	return nil
 }
 
 // vipWords writes the words that hold the rules of one VIP, after the summary
-// words of the same range.
+// words of the same range and before the list of the rules' streams.
 func (c *compiler) vipWords(rules []int) slot {
 	if len(rules) == 0 {
 		return slot{}
 	}
 	row := c.row()
 	first, last := c.at.words, 0
+	streams := make([]uint32, 0, len(rules))
 	for _, r := range rules {
 		at := c.at.position[r]
 		row.set(at)
 		first, last = min(first, at/64), max(last, at/64)
+		streams = append(streams, c.set.Rules[r].Stream)
 	}
+	c.blob.align(8)
 	c.blob.u64(row.summary()[first/64 : last/64+1]...)
 	s := slot{value: uint32(len(c.blob.buf)), first: uint32(first), count: uint32(last - first + 1)}
 	c.blob.u64(row[first : last+1]...)
+	slices.Sort(streams)
+	streams = slices.Compact(streams)
+	c.blob.u32(uint32(len(streams)))
+	c.blob.u32(streams...)
 	return s
 }
 

@@ -62,10 +62,19 @@ func maskWords(f, bits int) (hi, lo uint64) {
 	return binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[8:])
 }
 
-// slot is what a prefix table knows of a prefix.
-type slot struct{ value, first, count uint32 }
+// slot is what a table knows of a key.
+type slot struct {
+	value, first, count uint32
+	nat                 uint16
+}
 
-// Constants of the hash of prefix tables, as in bpf/lib/classify.h.
+// key is what a table is searched for: a prefix and the number of its length.
+type key struct {
+	hi, lo uint64
+	tag    uint32
+}
+
+// Constants of the hash of tables, as in bpf/lib/classify.h.
 const (
 	hashMul  = 0xbf58476d1ce4e5b9
 	hashSeed = 0x94d049bb133111eb
@@ -91,15 +100,26 @@ func (b *blob) prefixTable(entries map[netip.Prefix]slot) (prefixes, error) {
 			b.u64(maskWords(f, bits))
 		}
 	}
-	keys := make([]netip.Prefix, 0, len(entries))
+	sorted := make([]netip.Prefix, 0, len(entries))
 	for p := range entries {
-		keys = append(keys, p)
+		sorted = append(sorted, p)
 	}
-	slices.SortFunc(keys, comparePrefix)
-	tagOf := func(p netip.Prefix) uint32 { return tag[[2]int{family(p.Addr()), p.Bits()}] }
-	table, shift, seed := place(keys, tagOf)
+	slices.SortFunc(sorted, comparePrefix)
+	keys, slots := make([]key, len(sorted)), make([]slot, len(sorted))
+	for i, p := range sorted {
+		hi, lo := words(p.Addr())
+		keys[i] = key{hi, lo, tag[[2]int{family(p.Addr()), p.Bits()}]}
+		slots[i] = entries[p]
+	}
+	err := b.table(&h, keys, slots)
+	return h, err
+}
+
+// table writes the hash table that belongs to h.
+func (b *blob) table(h *prefixes, keys []key, slots []slot) error {
+	table, shift, seed := place(keys)
 	if table == nil {
-		return h, fmt.Errorf("no hash table for %d prefixes", len(keys))
+		return fmt.Errorf("no hash table for %d keys", len(keys))
 	}
 	h.Shift, h.Seed, h.Table = 64-shift, seed, b.align(64)
 	for _, i := range table {
@@ -107,18 +127,17 @@ func (b *blob) prefixTable(entries map[netip.Prefix]slot) (prefixes, error) {
 			b.grow(slotSize)
 			continue
 		}
-		p := keys[i]
-		hi, lo := words(p.Addr())
-		b.u64(hi, lo)
-		e := entries[p]
-		b.u32(tagOf(p), e.value, e.first, e.count)
+		s := slots[i]
+		b.u64(keys[i].hi, keys[i].lo)
+		b.u16(uint16(keys[i].tag), s.nat)
+		b.u32(s.value, s.first, s.count)
 	}
-	return h, nil
+	return nil
 }
 
 // place finds a size and seed with which every key is found within the first
 // probes slots, and returns the index of the key in each slot (-1: empty).
-func place(keys []netip.Prefix, tagOf func(netip.Prefix) uint32) (table []int, shift uint32, seed uint64) {
+func place(keys []key) (table []int, shift uint32, seed uint64) {
 	shift = 1
 	for 1<<shift < 2*len(keys) {
 		shift++
@@ -126,7 +145,7 @@ func place(keys []netip.Prefix, tagOf func(netip.Prefix) uint32) (table []int, s
 	for ; shift <= maxShift; shift++ {
 		seed = hashSeed
 		for range 8 {
-			if table = tryPlace(keys, tagOf, shift, seed); table != nil {
+			if table = tryPlace(keys, shift, seed); table != nil {
 				return table, shift, seed
 			}
 			seed = (seed*hashMul + 0x9e3779b97f4a7c15) | 1
@@ -135,18 +154,17 @@ func place(keys []netip.Prefix, tagOf func(netip.Prefix) uint32) (table []int, s
 	return nil, 0, 0
 }
 
-func tryPlace(keys []netip.Prefix, tagOf func(netip.Prefix) uint32, shift uint32, seed uint64) []int {
+func tryPlace(keys []key, shift uint32, seed uint64) []int {
 	table := make([]int, 1<<shift+probes)
 	for i := range table {
 		table[i] = -1
 	}
 next:
-	for i, p := range keys {
-		hi, lo := words(p.Addr())
-		at := ((hi*hashMul ^ lo) + uint64(tagOf(p))) * seed >> (64 - shift)
-		for k := range uint64(probes) {
-			if table[at+k] < 0 {
-				table[at+k] = i
+	for i, k := range keys {
+		at := ((k.hi*hashMul ^ k.lo) + uint64(k.tag)) * seed >> (64 - shift)
+		for n := range uint64(probes) {
+			if table[at+n] < 0 {
+				table[at+n] = i
 				continue next
 			}
 		}

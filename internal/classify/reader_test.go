@@ -37,7 +37,7 @@ func (r *reader) prefix(set prefixes, a netip.Addr) uint32 {
 		at := uint32(((h*hashMul ^ l) + uint64(i+1)) * set.Seed >> set.Shift)
 		for probe := range uint32(probes) {
 			slot := set.Table + (at+probe)*slotSize
-			if r.u32(slot+16) == i+1 && r.u64(slot) == h && r.u64(slot+8) == l {
+			if uint32(r.u16(slot+16)) == i+1 && r.u64(slot) == h && r.u64(slot+8) == l {
 				return slot
 			}
 		}
@@ -102,7 +102,7 @@ func (r *reader) stream(t tuple) int {
 			word &= r.u64(row + r.RowSums + 8*w)
 		}
 		for ; summary && word != 0; word &= word - 1 {
-			rule := r.Rules + 8*(64*w+uint32(bits.TrailingZeros64(word)))
+			rule := r.Rules + ruleSize*(64*w+uint32(bits.TrailingZeros64(word)))
 			if r.matches(r.u32(rule+4), t) {
 				return int(r.u32(rule))
 			}
@@ -116,6 +116,9 @@ func (r *reader) matches(at uint32, t tuple) bool {
 		mask, value, m := r.u32(at), r.u32(at+4), r.b[at+8:]
 		if protocols[m[0]] == t.proto {
 			var load [4]byte
+			if int(m[1])+int(m[2]) > len(t.header) {
+				return false
+			}
 			copy(load[:m[2]], t.header[m[1]:])
 			if binary.LittleEndian.Uint32(load[:])&mask != value {
 				return false

@@ -3,6 +3,7 @@
 package inspect_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -18,19 +19,6 @@ import (
 	"github.com/weft-project/weft/internal/testutil"
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
-
-// byTestRun traces by LB.TestRun, which does not tell flow and slot: each stream
-// of the test has the flow whose number is 10 more.
-type byTestRun struct{ *lb.LB }
-
-func (p byTestRun) Trace(frame []byte) (lb.Verdict, []byte, error) {
-	v, out, err := p.TestRun(frame)
-	v.Flow = v.Stream + 10
-	if f, parseErr := packet.Parse(frame); parseErr == nil && f.Dst.IsValid() {
-		v.Slot = packet.HashPick(packet.FlowHash(f.Src, f.Dst, f.Proto, f.SrcPort, f.DstPort), inspecttest.TableSize)
-	}
-	return v, out, err
-}
 
 func check(t *testing.T, err error) {
 	t.Helper()
@@ -61,10 +49,16 @@ func program(t *testing.T) *lb.LB {
 // replica has the plane do what a state says.
 func replica(t *testing.T, plane *lb.LB, state *inspecttest.State) inspect.Replica {
 	t.Helper()
-	rules := lb.Rules{VIPs: state.Configuration.VIPs, Gateways: state.Configuration.Gateways}
-	for _, f := range state.Configuration.Flows {
+	c := state.Configuration
+	rules := lb.Rules{VIPs: c.VIPs, NATs: c.NATs, Gateways: c.Gateways}
+	for _, f := range c.Flows {
 		rule := f.Rule
 		rule.Stream = state.Now.Stream(f.Stream).ID
+		for _, s := range state.Now.Flows {
+			if s.Name == rule.Name {
+				rule.Flow = s.ID
+			}
+		}
 		rules.Flows = append(rules.Flows, rule)
 	}
 	check(t, plane.SetRules(rules))
@@ -73,7 +67,7 @@ func replica(t *testing.T, plane *lb.LB, state *inspecttest.State) inspect.Repli
 			check(t, plane.SetTable(s.ID, slices.Repeat([]uint16{7}, inspecttest.TableSize)))
 		}
 	}
-	r := inspecttest.New("lb-1", byTestRun{plane})
+	r := inspecttest.New("lb-1", plane)
 	r.State = state
 	return r
 }
@@ -83,16 +77,17 @@ type generator struct{ *rand.Rand }
 
 func (g generator) port() uint16 { return uint16(78 + g.IntN(5)) }
 
-// state has one flow for each stream.
+// state has three flows for each stream.
 func (g generator) state() *inspecttest.State {
 	state := inspecttest.NewState()
 	c := &state.Configuration
 	c.NATs, c.Flows, state.Now.Flows = nil, nil, nil
-	for _, s := range state.Now.Streams {
+	for i := range 3 * len(state.Now.Streams) {
+		stream := state.Now.Streams[i/3].Name
 		first := g.port()
 		rule := classify.Rule{
-			Name: s.Name, Priority: int32(g.IntN(3)), VIPs: c.VIPs[g.IntN(2):],
-			DestinationPorts: []classify.PortRange{{First: first, Last: first + uint16(g.IntN(2))}, {First: 81, Last: 81}},
+			Name: fmt.Sprintf("flow-%d", i), Priority: int32(g.IntN(3)), VIPs: c.VIPs[g.IntN(2):],
+			DestinationPorts: []classify.PortRange{{First: first, Last: first + uint16(g.IntN(2))}},
 			Protocols:        [][]uint8{nil, {classify.TCP}, {classify.UDP, classify.SCTP}}[g.IntN(3)],
 		}
 		if g.IntN(2) == 0 {
@@ -101,12 +96,19 @@ func (g generator) state() *inspecttest.State {
 		if g.IntN(2) == 0 {
 			rule.ByteMatches = []classify.ByteMatch{{Protocol: classify.TCP, Offset: 1, Width: 1, Mask: 3, Value: uint32(g.IntN(4))}}
 		}
-		state.Now.Flows = append(state.Now.Flows, balancer.FlowState{Name: s.Name, ID: s.ID + 10, Stream: s.Name})
-		c.Flows = append(c.Flows, balancer.Flow{Stream: s.Name, Rule: rule})
+		state.Now.Flows = append(state.Now.Flows, balancer.FlowState{Name: rule.Name, ID: uint32(100 - i), Stream: stream})
+		c.Flows = append(c.Flows, balancer.Flow{Stream: stream, Rule: rule})
+	}
+	for port := uint16(78); port < 83; port++ {
+		if g.IntN(2) == 0 {
+			nat := classify.NAT{VIP: c.VIPs[g.IntN(3)], Protocol: []uint8{classify.TCP, classify.UDP, classify.SCTP}[g.IntN(3)], Port: port, TargetPort: port + 1000}
+			c.NATs = append(c.NATs, nat)
+		}
 	}
 	return state
 }
 
+// frame returns a packet, or an ICMP error about the answer to it.
 func (g generator) frame(reply bool) []byte {
 	ip := packet.IP{
 		Src: netip.AddrFrom4([4]byte{198, 51, 100, byte(g.IntN(256))}), Dst: inspecttest.VIP4, TTL: uint8(1 + g.IntN(3)),
@@ -120,23 +122,45 @@ func (g generator) frame(reply bool) []byte {
 	if g.IntN(20) == 0 {
 		ip.Dst = ip.Src
 	}
+	sport, dport := uint16(1000+g.IntN(8)), g.port()
 	if reply {
 		ip.Src, ip.Dst = ip.Dst, ip.Src
+		sport, dport = dport+uint16(1000*g.IntN(2)), sport
 	}
-	var transport []byte
-	proto := []uint8{packet.TCP, packet.UDP, packet.SCTP}[g.IntN(3)]
-	switch sport, dport := uint16(1000+g.IntN(8)), g.port(); proto {
-	case packet.TCP:
-		transport = ip.TCP(sport, dport, packet.SYN, nil)
-	case packet.UDP:
-		transport = ip.UDP(sport, dport, nil)
-	case packet.SCTP:
-		transport = ip.SCTP(sport, dport, nil)
+	if ip.Dst.Is4() && g.IntN(10) == 0 {
+		ip.Fragment = []uint16{packet.FragmentMF, packet.FragmentDF, 10}[g.IntN(3)]
 	}
+	if g.IntN(10) == 0 {
+		return g.icmp(ip, sport, dport)
+	}
+	proto, transport := g.transport(ip, sport, dport)
 	if g.IntN(20) == 0 {
 		transport = transport[:7]
 	}
 	return ip.Packet(toUs, proto, transport)
+}
+
+func (g generator) transport(ip packet.IP, sport, dport uint16) (uint8, []byte) {
+	switch proto := []uint8{packet.TCP, packet.UDP, packet.SCTP}[g.IntN(3)]; proto {
+	case packet.TCP:
+		return proto, ip.TCP(sport, dport, packet.SYN, nil)
+	case packet.UDP:
+		return proto, ip.UDP(sport, dport, nil)
+	default:
+		return proto, ip.SCTP(sport, dport, nil)
+	}
+}
+
+func (g generator) icmp(ip packet.IP, sport, dport uint16) []byte {
+	back := packet.IP{Src: ip.Dst, Dst: ip.Src}
+	proto, transport := g.transport(back, dport, sport)
+	kinds := []uint8{packet.EchoRequestV4, packet.EchoReplyV4, packet.UnreachableV4, packet.TimeExceededV4}
+	if !ip.Src.Is4() {
+		kinds = []uint8{packet.EchoRequestV6, packet.EchoReplyV6, packet.UnreachableV6, packet.TooBigV6}
+	}
+	quote := back.Packet(packet.Ethernet{}, proto, transport)[14:]
+	icmp, message := ip.ICMP(kinds[g.IntN(4)], 0, append(make([]byte, 4), quote...))
+	return ip.Packet(toUs, icmp, message)
 }
 
 // The explanation agrees with the real program on random packets near random
@@ -147,7 +171,7 @@ func TestExplanationAgreesWithTheProgram(t *testing.T) {
 	t.Logf("seed %d", seed)
 	g := generator{rand.New(rand.NewPCG(seed, 1))}
 	seen := map[string]int{}
-	for range 30 {
+	for range 50 {
 		state := g.state()
 		r := replica(t, plane, state)
 		for range 200 {
@@ -159,7 +183,8 @@ func TestExplanationAgreesWithTheProgram(t *testing.T) {
 			seen[d.Reason.Name]++
 		}
 	}
-	for _, reason := range []string{"forwarded", "no_flow", "no_target", "ttl_expired", "malformed", "pass_not_vip", "reply_forwarded", "no_gateway"} {
+	for _, reason := range []string{"forwarded", "no_flow", "no_target", "ttl_expired", "malformed", "pass_not_vip", "reply_forwarded", "no_gateway",
+		"echo_answered", "icmp_forwarded", "icmp"} {
 		if seen[reason] == 0 {
 			t.Errorf("no packet was %s: %v", reason, seen)
 		}
@@ -169,14 +194,9 @@ func TestExplanationAgreesWithTheProgram(t *testing.T) {
 // The names and the leg come out of a trace through the real program.
 func TestTraceThroughTheProgram(t *testing.T) {
 	state := inspecttest.NewState()
-	state.Configuration.NATs = nil
-	for i := range state.Now.Flows {
-		state.Now.Flows[i].ID = 10 + state.Now.Stream(state.Now.Flows[i].Stream).ID
-	}
-	state.Now.Flows[0].ID = 99 // of the two flows of stream web, the test's plane knows one
 	r := replica(t, program(t), state)
-	d := trace(t, r, tcp(client, inspecttest.VIP4, 40000, 80), false)
-	if d.Flow != "web" || d.Target != "n1/a" || d.Interface != "leg-7" || len(d.Disagreements) > 0 {
+	d := trace(t, r, tcp(client, inspecttest.VIP4, 40000, 443), false)
+	if d.Flow != "web" || d.From != 443 || d.To != 8443 || d.Target != "n1/a" || d.Interface != "leg-7" || len(d.Disagreements) > 0 {
 		t.Errorf("%+v", d)
 	}
 	if out := inspect.Summarize(d.Rewritten); out.TTL != 63 || net.HardwareAddr(inspecttest.Target[:]).String() != out.DestinationMAC.String() {

@@ -104,6 +104,30 @@ func (h *Handle) Neighbours(index int) ([]Neighbour, error) {
 	return neighbours, nil
 }
 
+// usable are the states of a neighbour whose MAC packets may be sent to.
+const usable = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE
+
+// ResolvedNeighbour returns the MAC of a neighbour. One that is not known is
+// ErrNotFound, and the kernel begins to look for it.
+func (h *Handle) ResolvedNeighbour(index int, ip netip.Addr) (net.HardwareAddr, error) {
+	found, err := dump(func() ([]netlink.Neigh, error) { return h.lib.NeighList(index, family(ip)) })
+	if err != nil {
+		return nil, wrap(err, "list neighbours of interface %d", index)
+	}
+	for _, n := range found {
+		if fromIP(n.IP) == ip && n.State&usable != 0 && len(n.HardwareAddr) > 0 {
+			return n.HardwareAddr, nil
+		}
+	}
+	err = h.lib.NeighSet(&netlink.Neigh{
+		LinkIndex: index, Family: family(ip), State: unix.NUD_NONE, Flags: unix.NTF_USE, IP: ip.AsSlice(),
+	})
+	if err == nil {
+		err = ErrNotFound
+	}
+	return nil, wrap(err, "find neighbour %s of interface %d", ip, index)
+}
+
 func neighbour(index int, ip netip.Addr, mac net.HardwareAddr) *netlink.Neigh {
 	return &netlink.Neigh{
 		LinkIndex: index, Family: family(ip), State: unix.NUD_PERMANENT,

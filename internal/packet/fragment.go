@@ -7,16 +7,22 @@ import "encoding/binary"
 // Fragments cuts the IP packet of a frame into fragments that carry at most size
 // bytes (a multiple of 8) each. IPv4 fragments keep the header, its options and
 // its id; IPv6 fragments get a fragment header with the id after the headers
-// that every router reads (RFC 8200, section 4.5). The frame must be well formed
-// and not itself a fragment.
+// that every router reads (RFC 8200, section 4.5). What is no IP packet, or has no
+// payload, stays whole.
 func Fragments(frame []byte, size int, id uint32) [][]byte {
 	p, _ := Parse(frame)
+	if p.Length == 0 {
+		return [][]byte{frame}
+	}
 	ip := frame[p.L3 : p.L3+p.Length]
 	header := ipv6Len
 	if p.Src.Is4() {
 		header = int(ip[0]&15) * 4
 	} else {
 		header += perRouter(ip)
+	}
+	if header >= len(ip) {
+		return [][]byte{frame}
 	}
 	var list [][]byte
 	for at := header; at < len(ip); at += size {
@@ -54,8 +60,11 @@ func fragment4(b []byte, length, offset int, more bool) {
 // routing header.
 func perRouter(ip []byte) (size int) {
 	at, kind := ipv6Len, ip[6]
-	for kind == HopByHop || kind == Routing || kind == DstOptions {
+	for at+1 < len(ip) && (kind == HopByHop || kind == Routing || kind == DstOptions) {
 		end := at + 8*(int(ip[at+1])+1)
+		if end > len(ip) {
+			break
+		}
 		if kind != DstOptions {
 			size = end - ipv6Len
 		}

@@ -155,6 +155,9 @@ func TestParseErrors(t *testing.T) {
 	if p, err := Parse(with(slices.Repeat([]Extension{Options(DstOptions, 0)}, 8)...)); err != nil || p.DstPort != 2 {
 		t.Errorf("eight extensions: %+v, %v", p, err)
 	}
+	if p, err := Parse(ip4.Packet(eth, ICMPv6, make([]byte, 7))); err != nil || p.IsICMP() {
+		t.Errorf("ICMPv6 in IPv4: %+v, %v", p, err)
+	}
 	if p, err := Parse(ip4.Packet(eth, HopByHop, make([]byte, 8))); err != nil || p.Proto != HopByHop {
 		t.Errorf("IPv4 has no hop-by-hop options: %+v, %v", p, err)
 	}

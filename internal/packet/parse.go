@@ -148,14 +148,22 @@ func (p *Packet) parsePayload(b []byte, header int, c chain) error {
 }
 
 func (p *Packet) parseTransport(b []byte) error {
-	need := map[uint8]int{TCP: 20, UDP: 8, SCTP: 12, ICMP: 8, ICMPv6: 8}[p.Proto]
+	need := map[uint8]int{TCP: 20, UDP: 8, SCTP: 12}[p.Proto]
+	if p.IsICMP() {
+		need = 8
+	}
 	switch {
 	case len(b) < need:
 		return ErrTransport
-	case p.Proto == ICMP, p.Proto == ICMPv6:
+	case p.IsICMP():
 		p.Type, p.Code = b[0], b[1]
 	case need > 0:
 		p.SrcPort, p.DstPort = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
 	}
 	return nil
+}
+
+// IsICMP says that the transport is the ICMP of the packet's family.
+func (p *Packet) IsICMP() bool {
+	return p.Src.Is4() && p.Proto == ICMP || p.Src.Is6() && p.Proto == ICMPv6
 }

@@ -18,10 +18,6 @@ type gap struct{ field, why string }
 // unsupported returns what of an object this release does not carry out.
 func unsupported(o v1alpha1.Object) []gap {
 	switch o := o.(type) {
-	case *v1alpha1.Conduit:
-		if len(o.Spec.DestinationPortNats) > 0 {
-			return []gap{{"spec.destination-port-nats", "this release does not translate ports; targets get the traffic on the port that the client used"}}
-		}
 	case *v1alpha1.Gateway:
 		switch {
 		case o.Spec.Protocol == v1alpha1.ProtocolBGP:

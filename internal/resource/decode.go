@@ -42,23 +42,6 @@ type Document struct {
 	bad map[string]bool
 }
 
-// dialect is the API version that a manifest was written for.
-type dialect int
-
-const (
-	dialectWeft dialect = iota
-	dialectMeridioV1
-	dialectMeridioV1alpha1
-)
-
-const meridioGroup = "meridio.nordix.org"
-
-var dialects = map[string]dialect{
-	v1alpha1.APIVersion:        dialectWeft,
-	meridioGroup + "/v1":       dialectMeridioV1,
-	meridioGroup + "/v1alpha1": dialectMeridioV1alpha1,
-}
-
 // companions are the kinds that stand beside Meridio's in its manifests and
 // have no meaning here. They are skipped with a warning.
 var companions = map[string]string{

@@ -188,7 +188,6 @@ func TestMeridioManifestsLoad(t *testing.T) {
 			`v1.yaml:62: warning: Attractor tenants/red-other: spec.interface.type: this release does not create interfaces of type nsm-vlan; the frontends use the interface if it is there`,
 			`v1.yaml:64: warning: Attractor tenants/red-other: spec.interface.ipv6-prefix: has no effect: the trench is ipv4`,
 			`v1.yaml:77: warning: Gateway tenants/red-gw: spec.static.bfd: this release does not run BFD; the gateway always counts as up`,
-			`v1.yaml:113: warning: Conduit tenants/red-lb: spec.destination-port-nats: this release does not translate ports; targets get the traffic on the port that the client used`,
 			`v1.yaml:155: warning: Flow tenants/red-flow: spec.source-subnets[1]: 0:0:0:0:0:0:0:0/0 matches nothing: trench "red" is ipv4`,
 		}},
 	}

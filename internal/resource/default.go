@@ -15,6 +15,9 @@ func setDefaults(o v1alpha1.Object) {
 		setDefault(&o.Spec.IPFamily, v1alpha1.Dualstack)
 	case *v1alpha1.Conduit:
 		setDefault(&o.Spec.Type, v1alpha1.StatelessLB)
+		if a := o.Spec.Affinity; a != nil && a.MaxFlows == 0 {
+			o.Spec.Affinity = nil
+		}
 	case *v1alpha1.Stream:
 		setDefaultPtr(&o.Spec.MaxTargets, v1alpha1.DefaultMaxTargets)
 	case *v1alpha1.Attractor:

@@ -54,9 +54,6 @@ var protocolNumbers = map[string]uint8{v1alpha1.TCP: classify.TCP, v1alpha1.UDP:
 // ProtocolNumber returns the IP protocol number of tcp, udp or sctp.
 func ProtocolNumber(name string) uint8 { return protocolNumbers[name] }
 
-// headerSizes are the sizes in bytes of the fixed part of the L4 headers.
-var headerSizes = map[string]uint64{v1alpha1.TCP: 20, v1alpha1.UDP: 8, v1alpha1.SCTP: 12}
-
 var byteMatchPattern = regexp.MustCompile(`^(sctp|tcp|udp)\[ *([0-9]+) *: *([124]) *\]( *& *(0x[0-9a-f]+))? *= *([0-9]+|0x[0-9a-f]+)$`)
 
 // ParseByteMatch parses a byte match such as "tcp[2:2] & 0xfff0 = 4000".
@@ -67,8 +64,8 @@ func ParseByteMatch(s string) (classify.ByteMatch, error) {
 	}
 	protocol, width := m[1], m[3][0]-'0'
 	offset, err := strconv.ParseUint(m[2], 10, 8)
-	if err != nil || offset+uint64(width) > headerSizes[protocol] {
-		return classify.ByteMatch{}, fmt.Errorf("%q reaches beyond the %d bytes of the %s header", s, headerSizes[protocol], protocol)
+	if err != nil || offset > classify.MaxByteOffset {
+		return classify.ByteMatch{}, fmt.Errorf("%q: the offset must be between 0 and %d, not %s", s, classify.MaxByteOffset, m[2])
 	}
 	limit := uint64(1)<<(8*width) - 1
 	mask := limit
@@ -113,6 +110,24 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%q has bits set beyond its prefix length; write %s", s, p.Masked())
 	}
 	return p, nil
+}
+
+// reservedPrefixes hold addresses that no service can have: "this host", loop
+// back, link-local and multicast (RFC 6890, RFC 4291).
+var reservedPrefixes = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/4"),
+	netip.MustParsePrefix("::/127"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
+}
+
+// reservedIn returns a reserved prefix that shares addresses with p.
+func reservedIn(p netip.Prefix) (netip.Prefix, bool) {
+	for _, r := range reservedPrefixes {
+		if r.Overlaps(p) {
+			return r, true
+		}
+	}
+	return netip.Prefix{}, false
 }
 
 // ParseAddressRanges parses an attractor's prefix: one prefix, or ranges

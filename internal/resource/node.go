@@ -5,6 +5,7 @@ package resource
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -109,37 +110,6 @@ func (d *nodeDecoder) mapping(n *yaml.Node, path string, visit func(string, *yam
 	}
 }
 
-// unknownField reports a field that the type does not have, with the best hint
-// there is.
-func (d *nodeDecoder) unknownField(k *yaml.Node, path string, known []string) {
-	field := joinPath(path, k.Value)
-	if hint, ok := retired[d.doc.Object.GetType().Kind+" "+field]; ok && d.doc.dialect == dialectMeridioV1alpha1 {
-		if hint.ignored {
-			d.reader.report(d.key, k.Line, field, "ignored: %s", hint.text)
-			d.reader.problems[len(d.reader.problems)-1].Warning = true
-			return
-		}
-		d.fail(k, field, "this field was only in early drafts of %s/v1alpha1; %s", meridioGroup, hint.text)
-		return
-	}
-	d.fail(k, field, "unknown field%s", didYouMean(k.Value, known))
-}
-
-type retiredField struct {
-	ignored bool
-	text    string
-}
-
-// retired are fields of Meridio's v1alpha1 that its later releases dropped.
-var retired = map[string]retiredField{
-	"Conduit spec.replicas":         {true, "the number of frontends is the attractor's spec.replicas"},
-	"Attractor spec.vlan-id":        {false, "write spec.interface.nsm-vlan.vlan-id"},
-	"Attractor spec.vlan-interface": {false, "write spec.interface.nsm-vlan.base-interface"},
-	"Gateway spec.asn":              {false, "write spec.bgp.remote-asn"},
-	"Gateway spec.hold-time":        {false, "write spec.bgp.hold-time"},
-	"Gateway spec.bfd":              {false, "write spec.bgp.bfd.switch or spec.static.bfd.switch"},
-}
-
 // spend takes one node from the file's budget.
 func (d *nodeDecoder) spend(n *yaml.Node) bool {
 	d.reader.budget--
@@ -164,11 +134,13 @@ func (d *nodeDecoder) value(n *yaml.Node, v reflect.Value, path string) {
 	case reflect.Struct:
 		d.mapping(n, path, func(key string, value *yaml.Node) bool {
 			f, ok := fieldByTag(v, key)
-			if ok {
+			if ok = ok && d.inDialect(joinPath(path, key)); ok {
 				d.value(value, f, joinPath(path, key))
 			}
 			return ok
-		}, func() []string { return tags(v.Type()) })
+		}, func() []string {
+			return slices.DeleteFunc(tags(v.Type()), func(key string) bool { return !d.inDialect(joinPath(path, key)) })
+		})
 	case reflect.Map:
 		d.stringMap(n, v, path)
 	case reflect.Slice:

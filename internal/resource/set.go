@@ -42,14 +42,15 @@ func scopeOf(d *Document) scope {
 
 // set is a set of documents with what its rules look up.
 type set struct {
-	docs     []*Document
-	byKey    map[Key]*Document
-	problems *Problems
+	docs      []*Document
+	byKey     map[Key]*Document
+	addresses map[*v1alpha1.Vip]netip.Prefix // parsed; invalid ones are zero
+	problems  *Problems
 }
 
 // newSet indexes documents; the second one of a key is reported and left out.
 func newSet(docs []*Document, problems *Problems) *set {
-	s := &set{byKey: make(map[Key]*Document, len(docs)), problems: problems}
+	s := &set{byKey: make(map[Key]*Document, len(docs)), addresses: map[*v1alpha1.Vip]netip.Prefix{}, problems: problems}
 	for _, d := range docs {
 		key := d.Key()
 		if first, ok := s.byKey[key]; ok && key.Name != "" {
@@ -88,7 +89,9 @@ func (s *set) check() {
 	s.sharedByAttractors()
 	s.sharedByConduits()
 	s.sameAddress()
-	s.ambiguousFlows()
+	flows := s.flows()
+	s.ambiguousFlows(flows)
+	s.translations(flows)
 	s.limits()
 }
 

@@ -329,7 +329,7 @@ func TestConcurrentReaders(t *testing.T) {
 
 func TestConditions(t *testing.T) {
 	s := openStore(t, "")
-	apply(t, s, base+"---\n"+manifest("Conduit", "nat", "destination-port-nats: [{port: 80, target-port: 81, vips: [v6], protocol: tcp}]")+
+	apply(t, s, base+"---\n"+manifest("Gateway", "bgp", "address: 10.0.0.253\nprotocol: bgp\nbgp: {local-asn: 1, remote-asn: 2}")+
 		"---\n"+manifest("Stream", "lost", "max-targets: 1"))
 	condition := func(kind, name, conditionType string) string {
 		t.Helper()
@@ -353,7 +353,7 @@ func TestConditions(t *testing.T) {
 	expect("Flow", "web", v1alpha1.ConditionResolvedRefs, "True ResolvedRefs")
 	expect("Flow", "web", v1alpha1.ConditionProgrammed, "Unknown Pending")
 	expect("Stream", "lost", v1alpha1.ConditionResolvedRefs, "False ReferenceNotSet")
-	expect("Conduit", "nat", v1alpha1.ConditionProgrammed, "False Unsupported")
+	expect("Gateway", "bgp", v1alpha1.ConditionProgrammed, "False Unsupported")
 
 	old := s.Snapshot()
 	s.ReportProgrammed(old, "a", "lb", nil)

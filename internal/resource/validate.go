@@ -70,8 +70,7 @@ func (c *checker) validate() {
 	case *v1alpha1.Trench:
 		c.oneOf("spec.ip-family", o.Spec.IPFamily, v1alpha1.IPv4, v1alpha1.IPv6, v1alpha1.Dualstack)
 	case *v1alpha1.Conduit:
-		c.oneOf("spec.type", o.Spec.Type, v1alpha1.StatelessLB)
-		c.portNats(o.Spec.DestinationPortNats)
+		c.conduit(&o.Spec)
 	case *v1alpha1.Stream:
 		if n := *o.Spec.MaxTargets; n < 1 || n > 10000 {
 			c.errorf("spec.max-targets", "must be between 1 and 10000, not %d", n)
@@ -137,27 +136,27 @@ func (c *checker) vip(o *v1alpha1.Vip) {
 		c.check(path, err)
 		return
 	}
-	a := p.Addr()
-	if p.Bits() == 0 || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() {
+	switch r, reserved := reservedIn(p); {
+	case reserved && r.Bits() <= p.Bits():
 		c.errorf(path, "%s is not a unicast address that can be routed", o.Spec.Address)
+	case reserved:
+		c.errorf(path, "%s contains %s, which is not a unicast address that can be routed", o.Spec.Address, r)
 	}
 }
 
-// portNats checks the translations of a conduit. Per VIP and protocol every
-// port may stand in one translation only, as port or as target-port: else the
-// replies could not be told apart.
-func (c *checker) portNats(nats []v1alpha1.PortNat) {
-	type use struct {
-		vip, protocol string
-		port          uint16
+// conduit checks what can be said without the VIPs' addresses; the ports of
+// several entries are compared by set.translations.
+func (c *checker) conduit(spec *v1alpha1.ConduitSpec) {
+	c.oneOf("spec.type", spec.Type, v1alpha1.StatelessLB)
+	if a := spec.Affinity; a != nil && (a.MaxFlows < 0 || a.MaxFlows > v1alpha1.MaxAffinityFlows) {
+		c.errorf("spec.affinity.max-flows", "must be between 0 (off) and %d, not %d", v1alpha1.MaxAffinityFlows, a.MaxFlows)
 	}
 	type translation struct {
 		port, targetPort uint16
 		protocol         string
 	}
-	used := map[use]int{}
 	seen := map[translation]int{}
-	for i, nat := range nats {
+	for i, nat := range spec.DestinationPortNats {
 		path := index("spec.destination-port-nats", i)
 		c.portNat(path, nat)
 		if nat.Port == 0 || nat.TargetPort == 0 {
@@ -166,18 +165,9 @@ func (c *checker) portNats(nats []v1alpha1.PortNat) {
 		t := translation{nat.Port, nat.TargetPort, nat.Protocol}
 		if first, ok := seen[t]; ok {
 			c.errorf(path, "has the same port, target-port and protocol as [%d]; list the vips of both in one entry", first)
-		} else {
-			seen[t] = i
+			continue
 		}
-		for _, vip := range nat.Vips {
-			for _, port := range []uint16{nat.Port, nat.TargetPort} {
-				u := use{vip, nat.Protocol, port}
-				if first, ok := used[u]; ok && first != i {
-					c.errorf(path, "port %d (%s) of vip %q is used by [%d] already", port, nat.Protocol, vip, first)
-				}
-				used[u] = i
-			}
-		}
+		seen[t] = i
 	}
 }
 

@@ -27,6 +27,7 @@ func (c *checker) flow(spec *v1alpha1.FlowSpec) {
 	c.sourceSubnets(spec.SourceSubnets)
 	c.ports("spec.source-ports", spec.SourcePorts)
 	c.ports("spec.destination-ports", spec.DestinationPorts)
+	c.targetPort(spec)
 	c.byteMatches(spec)
 	if spec.Priority < 0 {
 		c.errorf("spec.priority", "must be 0 or more, not %d", spec.Priority)
@@ -107,6 +108,30 @@ func (c *checker) ports(path string, ports []string) {
 				entries[i] = before // it reaches further than this one
 			}
 		}
+	}
+}
+
+// targetPort: replies are translated back by the target port alone, so that it
+// stands for one port.
+func (c *checker) targetPort(spec *v1alpha1.FlowSpec) {
+	const path = "spec.target-port"
+	if spec.TargetPort == 0 {
+		if c.doc.has(path) {
+			c.errorf(path, "must be between 1 and 65535")
+		}
+		return
+	}
+	if n := len(spec.DestinationPorts); n != 1 {
+		c.errorf(path, `needs exactly one entry in destination-ports, a single port such as "80"; there are %d`, n)
+		return
+	}
+	r, err := ParsePortRange(spec.DestinationPorts[0])
+	switch {
+	case err != nil: // reported
+	case r.First != r.Last:
+		c.errorf(path, `needs a single destination port such as "80", not %q`, spec.DestinationPorts[0])
+	case r.First == 0:
+		c.errorf(path, "destination port 0 cannot be translated")
 	}
 }
 

@@ -153,7 +153,7 @@ func TestValidation(t *testing.T) {
 			`f:17: Vip c: spec.address: "::ffff:1.2.3.4/128" is an IPv4 address written as IPv6; write it as IPv4`,
 			`f:23: Vip d: spec.address: "hello" is not a prefix in CIDR form such as 20.0.0.1/32 or 2000::1/128`,
 			`f:29: Vip e: spec.address: 224.0.0.1/32 is not a unicast address that can be routed`,
-			`f:35: Vip f: spec.address: 0.0.0.0/0 is not a unicast address that can be routed`,
+			`f:35: Vip f: spec.address: 0.0.0.0/0 contains 0.0.0.0/8, which is not a unicast address that can be routed`,
 			`f:41: Vip g: spec.address: must not be empty`,
 		}},
 		{"same address", manifest("Vip", "x", "address: 20.0.0.1/32"), []string{
@@ -180,7 +180,6 @@ spec: {address: "fe80::1", protocol: static}
 - {port: 0, target-port: 1, vips: [nope, nope], protocol: icmp}
 - {port: 1, target-port: 2, vips: [], protocol: sctp}`), []string{
 			`f:7: Conduit x: spec.destination-port-nats[1]: has the same port, target-port and protocol as [0]; list the vips of both in one entry`,
-			`f:8: Conduit x: spec.destination-port-nats[2]: port 4000 (tcp) of vip "v4" is used by [0] already`,
 			`f:10: Conduit x: spec.destination-port-nats[4].port: must be between 1 and 65535`,
 			`f:10: Conduit x: spec.destination-port-nats[4].vips[1]: "nope" stands here twice, first at [0]`,
 			`f:10: Conduit x: spec.destination-port-nats[4].protocol: "icmp" is not allowed; use tcp, udp, sctp`,
@@ -232,8 +231,8 @@ destination-ports: ["1-", "-1", "5-4", "65536", "", "+1", "1-2-3", "0-65535"]`),
 - 'tcp[ 0 : 4 ] & 0x0000fff0 = 0xfa0'
 - icmp[0:1] = 1
 - tcp[2:3] = 1
-- tcp[18:4] = 1
-- udp[999:1] = 1
+- tcp[60:4] = 1
+- udp[61:1] = 1
 - tcp[2:1] = 256
 - tcp[2:1] & 0x100 = 1
 - tcp[2:1] & 0x0 = 0
@@ -242,8 +241,7 @@ destination-ports: ["1-", "-1", "5-4", "65536", "", "+1", "1-2-3", "0-65535"]`),
 			`f:10: Flow x: spec.byte-matches: has 11 entries; a flow has at most 10`,
 			`f:12: Flow x: spec.byte-matches[2]: "icmp[0:1] = 1" is not a byte match; write "protocol[offset:width] & 0xmask = value" with tcp, udp or sctp, width 1, 2 or 4 and an optional mask`,
 			`f:13: Flow x: spec.byte-matches[3]: "tcp[2:3] = 1" is not a byte match; write "protocol[offset:width] & 0xmask = value" with tcp, udp or sctp, width 1, 2 or 4 and an optional mask`,
-			`f:14: Flow x: spec.byte-matches[4]: "tcp[18:4] = 1" reaches beyond the 20 bytes of the tcp header`,
-			`f:15: Flow x: spec.byte-matches[5]: "udp[999:1] = 1" reaches beyond the 8 bytes of the udp header`,
+			`f:15: Flow x: spec.byte-matches[5]: "udp[61:1] = 1": the offset must be between 0 and 60, not 61`,
 			`f:16: Flow x: spec.byte-matches[6]: "tcp[2:1] = 256": the value does not fit into 1 byte(s)`,
 			`f:17: Flow x: spec.byte-matches[7]: "tcp[2:1] & 0x100 = 1": the mask does not fit into 1 byte(s)`,
 			`f:18: Flow x: spec.byte-matches[8]: "tcp[2:1] & 0x0 = 0": the mask selects no bit`,

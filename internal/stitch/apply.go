@@ -33,7 +33,7 @@ func (a *applier) apply() error {
 			missing = append(missing, address)
 		}
 	}
-	shared, err := a.in.checkAddresses(a.h, missing, a.want.policies)
+	shared, err := a.in.checkAddresses(a.h, missing, a.want.vip)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (a *applier) apply() error {
 	restore(a.tx, &a.in.ours)
 	var plain, vips []netip.Prefix
 	for _, address := range missing {
-		if _, ok := a.want.policies[address]; ok {
+		if a.want.vip(address.Addr()) {
 			vips = append(vips, address)
 		} else {
 			plain = append(plain, address)

@@ -98,4 +98,14 @@ func (s Side) source(r Route) netip.Addr {
 	return netip.Addr{}
 }
 
+// vip reports whether packets with the address take the routes of a policy.
+func (c config) vip(addr netip.Addr) bool {
+	for from := range c.policies {
+		if from.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
 func macOf(bytes string) net.HardwareAddr { return net.HardwareAddr(bytes) }

@@ -178,7 +178,7 @@ func (in *inner) netRoute(prefix netip.Prefix, h hops, table int) nl.Route {
 // checkAddresses refuses addresses that another interface of the namespace
 // has: replies would leave by either. Only a VIP may be on several of our
 // interfaces, because its policies keep its networks apart; shared says so.
-func (in *inner) checkAddresses(h *nl.Handle, missing []netip.Prefix, policies map[netip.Prefix]routes) (shared bool, err error) {
+func (in *inner) checkAddresses(h *nl.Handle, missing []netip.Prefix, vip func(netip.Addr) bool) (shared bool, err error) {
 	if len(missing) == 0 {
 		return false, nil
 	}
@@ -200,7 +200,7 @@ func (in *inner) checkAddresses(h *nl.Handle, missing []netip.Prefix, policies m
 				if strings.HasPrefix(link.Alias, endpointAlias) {
 					continue // all legs of an endpoint have its address
 				}
-				if _, vip := policies[a]; vip && strings.HasPrefix(link.Alias, clientAlias) {
+				if vip(a.Addr()) && strings.HasPrefix(link.Alias, clientAlias) {
 					shared = true
 					continue
 				}

@@ -236,6 +236,25 @@ func TestPortsAreIndependent(t *testing.T) {
 	}
 }
 
+// Two networks of one workload may share the addresses of a VIP range, as they
+// may a single one.
+func TestSharedRange(t *testing.T) {
+	n := newNode(t, Options{})
+	before := n.state(t)
+	for i := range 2 {
+		l := n.leg(i)
+		l.ID, l.Client.Interface = fmt.Sprint("shared-", i), fmt.Sprint("nsm-", i)
+		l.Client.Addresses = []netip.Prefix{prefix("172.17.0.%d/32", i), prefix("20.0.2.0/32"), prefix("20.0.2.15/32")}
+		l.Client.Policies = []Policy{{From: prefix("20.0.2.0/28"), Routes: []Route{{Prefix: default4, Gateway: gateway4}}}}
+		l.Endpoint.Addresses, l.Endpoint.Routes, l.Endpoint.Neighbours = nil, nil, nil
+		n.connect(t, l)
+	}
+	n.disconnect(t, "shared-0", "shared-1")
+	if diff := cmp.Diff(before, n.state(t)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // The same leg from several callers at once, as refresh and heal may do.
 func TestOneLegFromMany(t *testing.T) {
 	n := newNode(t, Options{})

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -180,12 +179,13 @@ func addresses(conn *networkservice.Connection) (own, vips []netip.Prefix, err e
 		}
 		vips = append(vips, vip)
 	}
+	shared := extracontext.VIPsOf(ip)
 	for _, text := range ip.GetSrcIpAddrs() {
 		address, err := parseAddress(text)
 		if err != nil {
 			return nil, nil, fmt.Errorf("address: %w", err)
 		}
-		if !slices.Contains(vips, address) {
+		if !shared.Contain(address.Addr()) {
 			own = append(own, address)
 		}
 	}

@@ -19,13 +19,20 @@ var columnsOf = map[string]columns{
 	v1alpha1.KindTrench: {[]string{"IP-FAMILY"}, nil, func(o v1alpha1.Object) ([]cli.Cell, []cli.Cell) {
 		return []cli.Cell{cli.Text(o.(*v1alpha1.Trench).Spec.IPFamily)}, nil
 	}},
-	v1alpha1.KindConduit: {[]string{"TYPE"}, []string{"PORT-NATS"}, func(o v1alpha1.Object) ([]cli.Cell, []cli.Cell) {
+	v1alpha1.KindConduit: {[]string{"TYPE"}, []string{"PORT-NATS", "MSS-CLAMP", "AFFINITY"}, func(o v1alpha1.Object) ([]cli.Cell, []cli.Cell) {
 		spec := o.(*v1alpha1.Conduit).Spec
 		var nats []string
 		for _, n := range spec.DestinationPortNats {
 			nats = append(nats, cli.Textf("%s/%d->%d", n.Protocol, n.Port, n.TargetPort).Text)
 		}
-		return []cli.Cell{cli.Text(spec.Type)}, []cli.Cell{cli.List(nats)}
+		clamp, affinity := "off", "off"
+		if spec.MSSClamp {
+			clamp = "on"
+		}
+		if spec.Affinity != nil {
+			affinity = cli.Textf("%d flows", spec.Affinity.MaxFlows).Text
+		}
+		return []cli.Cell{cli.Text(spec.Type)}, []cli.Cell{cli.List(nats), cli.Text(clamp), cli.Text(affinity)}
 	}},
 	v1alpha1.KindStream: {[]string{"CONDUIT", "MAX-TARGETS"}, nil, func(o v1alpha1.Object) ([]cli.Cell, []cli.Cell) {
 		spec := o.(*v1alpha1.Stream).Spec
@@ -36,13 +43,13 @@ var columnsOf = map[string]columns{
 	}},
 	v1alpha1.KindFlow: {
 		[]string{"STREAM", "PRIORITY", "VIPS", "PROTOCOLS", "DST-PORTS"},
-		[]string{"SRC-SUBNETS", "SRC-PORTS", "BYTE-MATCHES"},
+		[]string{"TARGET-PORT", "SRC-SUBNETS", "SRC-PORTS", "BYTE-MATCHES"},
 		func(o v1alpha1.Object) ([]cli.Cell, []cli.Cell) {
 			spec := o.(*v1alpha1.Flow).Spec
 			return []cli.Cell{
 				cli.Text(spec.Stream), cli.Textf("%d", spec.Priority), cli.List(spec.Vips),
 				cli.List(spec.Protocols), cli.List(spec.DestinationPorts),
-			}, []cli.Cell{cli.List(spec.SourceSubnets), cli.List(spec.SourcePorts), cli.List(spec.ByteMatches)}
+			}, []cli.Cell{port(spec.TargetPort), cli.List(spec.SourceSubnets), cli.List(spec.SourcePorts), cli.List(spec.ByteMatches)}
 		},
 	},
 	v1alpha1.KindGateway: {[]string{"ADDRESS", "PROTOCOL"}, []string{"BFD"}, func(o v1alpha1.Object) ([]cli.Cell, []cli.Cell) {
@@ -66,6 +73,14 @@ func number[T int32 | uint32](n *T) cli.Cell {
 		return cli.Text("")
 	}
 	return cli.Textf("%d", *n)
+}
+
+// port shows a port that may be absent.
+func port(n uint16) cli.Cell {
+	if n == 0 {
+		return cli.Text("")
+	}
+	return cli.Textf("%d", n)
 }
 
 func describeBFD(spec *v1alpha1.GatewaySpec) string {

@@ -100,6 +100,17 @@ func TestMeridioManifests(t *testing.T) {
 	)
 }
 
+func TestPortNAT(t *testing.T) {
+	h := newHost(t)
+	golden(t, "port-nat", h,
+		"apply -f ../../../deployments/examples/port-nat.yaml",
+		"get conduits -o wide",
+		"get flows -o wide",
+		"get vips",
+		"get conduit lb -o yaml",
+	)
+}
+
 func TestAttachments(t *testing.T) {
 	h := newHost(t)
 	golden(t, "attachments", h,

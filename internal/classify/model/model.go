@@ -3,11 +3,10 @@
 package model
 
 import (
-	"encoding/binary"
+	"bytes"
 	"errors"
 	"net/netip"
 	"slices"
-	"sort"
 
 	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/internal/packet"
@@ -15,29 +14,42 @@ import (
 
 // Verdicts, by their names in metrics.
 const (
-	Forwarded      = "forwarded"
-	ReplyForwarded = "reply_forwarded"
-	ARPAnswered    = "arp_answered"
-	NDAnswered     = "nd_answered"
-	PassNotIP      = "pass_not_ip"
-	PassVLAN       = "pass_vlan"
-	PassNotHost    = "pass_not_host"
-	PassARP        = "pass_arp"
-	PassNotVIP     = "pass_not_vip"
-	PassReply      = "pass_reply"
-	Malformed      = "malformed"
-	NoFlow         = "no_flow"
-	NoTarget       = "no_target"
-	TTLExpired     = "ttl_expired"
-	Fragment       = "fragment"
-	ICMP           = "icmp"
-	Protocol       = "protocol"
-	Extension      = "extension_headers"
-	NoGateway      = "no_gateway"
+	Forwarded         = "forwarded"
+	FragmentForwarded = "fragment_forwarded"
+	ICMPForwarded     = "icmp_forwarded"
+	ReplyForwarded    = "reply_forwarded"
+	ARPAnswered       = "arp_answered"
+	NDAnswered        = "nd_answered"
+	EchoAnswered      = "echo_answered"
+
+	FragmentParked = "fragment_parked" // by the slow path, until the first one comes
+	Fragmented     = "fragmented"      // by the slow path
+
+	PassNotIP   = "pass_not_ip"
+	PassVLAN    = "pass_vlan"
+	PassNotHost = "pass_not_host"
+	PassARP     = "pass_arp"
+	PassNotVIP  = "pass_not_vip"
+	PassReply   = "pass_reply"
+
+	Malformed  = "malformed"
+	NoFlow     = "no_flow"
+	NoTarget   = "no_target"
+	TTLExpired = "ttl_expired"
+	TooBig     = "too_big"
+	Fragment   = "fragment"
+	ICMP       = "icmp"
+	Protocol   = "protocol"
+	Extension  = "extension_headers"
+	NAT        = "nat"
+	NoGateway  = "no_gateway"
 )
 
 // Target is where a target's frames go.
-type Target struct{ MAC, LegMAC packet.MAC }
+type Target struct {
+	MAC, LegMAC packet.MAC
+	MTU         uint16 // longest IP packet of the leg; 0: unlimited
+}
 
 // World is all that a decision depends on.
 type World struct {
@@ -46,14 +58,25 @@ type World struct {
 	Targets map[uint16]Target
 	MAC     packet.MAC // of the external interface
 	VLAN    uint16     // of the external interface, 0: untagged
+	LegMTU  uint16     // of the leg that Reply's frames come from; 0: unlimited
+
+	// SlowPath says that somebody takes fragments whose first one has not come,
+	// and packets to be cut into fragments.
+	SlowPath bool
+	// Fragments is what Decide remembers; nil remembers nothing. None of it
+	// grows old.
+	Fragments Fragments
 }
 
 // Decision is a verdict and what led to it.
 type Decision struct {
 	Verdict string
-	Stream  uint32
-	Target  uint16
-	Frame   []byte // as it leaves; nil when dropped
+	Stream  uint32     // when a rule matched
+	Flow    uint32     // when a rule matched
+	Slot    uint32     // when the stream had a table
+	Target  uint16     // when the stream had a target
+	Gateway netip.Addr // of a reply
+	Frame   []byte     // as it leaves; nil when dropped or given to the slow path
 }
 
 // Decide says what becomes of a frame that the external interface receives.
@@ -73,192 +96,106 @@ func (w World) Decide(frame []byte) Decision {
 		return w.leave(PassNotHost, frame, p)
 	case !w.isVIP(p.Dst):
 		return w.leave(PassNotVIP, frame, p)
+	case p.Fragment.Later():
+		return w.later(frame, p)
 	}
-	if v := transport(p, err); v != "" {
-		return Decision{Verdict: v}
+	d := w.packet(frame, p, err)
+	if p.Fragment.First() {
+		w.Fragments.remember(keyOf(p), d)
 	}
-	rule := w.rule(frame, p)
+	return d
+}
+
+// packet decides on a packet to a VIP, or the first fragment of one.
+func (w World) packet(frame []byte, p packet.Packet, err error) Decision {
+	switch {
+	case errors.Is(err, packet.ErrExtension):
+		return Decision{Verdict: Extension}
+	case err != nil:
+		return Decision{Verdict: Malformed}
+	case p.IsICMP():
+		return w.icmp(frame, p)
+	case p.Proto != packet.TCP && p.Proto != packet.UDP && p.Proto != packet.SCTP:
+		return Decision{Verdict: Protocol}
+	}
+	f := flow{
+		src: p.Src, dst: p.Dst, proto: p.Proto, sport: p.SrcPort, dport: p.DstPort,
+		header: frame[p.L4 : p.L4+p.L4Len],
+	}
+	d, rule := w.balance(f)
+	if d.Target == 0 {
+		return d
+	}
+	d.Verdict = Forwarded
+	return w.send(frame, p, d, func(l4 []byte) string {
+		if port := w.targetPort(rule, f); port != f.dport {
+			if p.Proto == packet.SCTP && p.Fragment.First() {
+				return NAT // its checksum is also over what is not here
+			}
+			setPort(l4, p.Proto, destination, port)
+		}
+		w.clamp(l4, p, w.Targets[d.Target].MTU)
+		return ""
+	})
+}
+
+// balance finds the rule, slot and target of a flow.
+func (w World) balance(f flow) (Decision, *classify.Rule) {
+	rule := w.rule(f)
 	if rule == nil {
-		return Decision{Verdict: NoFlow}
+		return Decision{Verdict: NoFlow}, nil
 	}
-	d := Decision{Verdict: NoTarget, Stream: rule.Stream}
+	d := Decision{Verdict: NoTarget, Stream: rule.Stream, Flow: rule.Flow}
 	table := w.Tables[rule.Stream]
 	if len(table) == 0 {
-		return d
+		return d, rule
 	}
-	hash := packet.FlowHash(p.Src, p.Dst, p.Proto, p.SrcPort, p.DstPort)
-	id := table[packet.HashPick(hash, uint32(len(table)))]
-	target, ok := w.Targets[id]
-	if !ok {
-		return d
+	hash := packet.FlowHash(f.src, f.dst, f.proto, f.sport, f.dport)
+	d.Slot = packet.HashPick(hash, uint32(len(table)))
+	if id := table[d.Slot]; id != 0 && w.hasTarget(id) {
+		d.Target = id
 	}
-	d.Target = id
+	return d, rule
+}
+
+func (w World) hasTarget(id uint16) bool {
+	_, ok := w.Targets[id]
+	return ok
+}
+
+// send sends a packet to its target, with its transport rewritten by edit, which
+// may refuse it with a verdict.
+func (w World) send(frame []byte, p packet.Packet, d Decision, edit func(l4 []byte) string) Decision {
+	target := w.Targets[d.Target]
 	if p.TTL <= 1 {
 		d.Verdict = TTLExpired
 		return d
 	}
-	d.Verdict = Forwarded
-	d.Frame = age(packet.Ethernet{Dst: target.MAC, Src: target.LegMAC}.Frame(p.EtherType, frame[p.L3:]))
+	if v := w.fits(p, target.MTU); v != "" {
+		d.Verdict = v
+		return d
+	}
+	frame = bytes.Clone(frame)
+	if v := edit(frame[p.L4 : p.L4+p.L4Len]); v != "" {
+		d.Verdict = v
+		return d
+	}
+	d.Frame = packet.Ethernet{Dst: target.MAC, Src: target.LegMAC}.Frame(p.EtherType, frame[p.L3:])
+	setTTL(d.Frame[14:], p.TTL-1)
 	return d
 }
 
-// Reply says what becomes of a frame from a leg; Frame is as it goes to the
-// neighbour layer.
-func (w World) Reply(frame []byte) Decision {
-	p, err := packet.Parse(frame)
-	untagged := w
-	untagged.VLAN = 0
-	switch v := untagged.link(p, err); {
-	case v == Malformed:
-		return Decision{Verdict: v}
-	case v != "":
-		return Decision{Verdict: v, Frame: frame}
-	case p.EtherType == packet.EtherARP && (p.ARP == nil || p.ARP.Op != packet.ARPRequest):
-		return Decision{Verdict: PassARP, Frame: frame}
-	case p.EtherType == packet.EtherARP, solicitation(frame, p, err), !w.isVIP(p.Src):
-		return Decision{Verdict: PassReply, Frame: frame}
-	case transport(p, err) == Malformed:
-		return Decision{Verdict: Malformed}
-	}
-	if len(w.Gateways(p.Src.Is4())) == 0 {
-		return Decision{Verdict: NoGateway}
-	}
-	if p.TTL <= 1 {
-		return Decision{Verdict: TTLExpired}
-	}
-	return Decision{
-		Verdict: ReplyForwarded,
-		Frame:   age(packet.Ethernet{Dst: p.Ethernet.Dst, Src: p.Ethernet.Src}.Frame(p.EtherType, frame[p.L3:])),
-	}
-}
-
-// Gateways returns the gateways of a family.
-func (w World) Gateways(v4 bool) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(w.Set.Gateways), func(a netip.Addr) bool { return a.Is4() != v4 })
-}
-
-// link is the verdict on the link layer, "" if the frame concerns us.
-func (w World) link(p packet.Packet, err error) string {
-	if errors.Is(err, packet.ErrEthernet) && len(p.Tags) == 0 {
-		return Malformed
-	}
-	ours := w.VLAN == 0
-	for _, t := range p.Tags {
-		switch vid := t.TCI & 0xfff; {
-		case vid == 0: // a priority tag
-		case vid != w.VLAN:
-			return PassVLAN
-		default:
-			ours = true
-		}
-	}
+// fits is the verdict on a packet longer than an MTU, "" if it is not.
+func (w World) fits(p packet.Packet, mtu uint16) string {
 	switch {
-	case errors.Is(err, packet.ErrEthernet):
-		return Malformed
-	case !ours, errors.Is(err, packet.ErrTags):
-		return PassVLAN
-	case errors.Is(err, packet.ErrNetwork):
-		return Malformed
-	case p.EtherType == packet.EtherIPv4, p.EtherType == packet.EtherIPv6, p.EtherType == packet.EtherARP:
+	case mtu == 0 || p.Length <= int(mtu):
 		return ""
+	case p.Src.Is4() && !p.DontFragment && w.SlowPath:
+		return Fragmented
 	}
-	return PassNotIP
-}
-
-// leave is a frame left to the stack, without the tags of the configured VLAN.
-func (w World) leave(verdict string, frame []byte, p packet.Packet) Decision {
-	if verdict == Malformed {
-		return Decision{Verdict: verdict}
-	}
-	if verdict != PassVLAN && w.VLAN != 0 {
-		frame = packet.Ethernet{Dst: p.Ethernet.Dst, Src: p.Ethernet.Src}.Frame(p.EtherType, frame[p.L3:])
-	}
-	return Decision{Verdict: verdict, Frame: frame}
-}
-
-// transport is why a packet to a VIP cannot be classified, "" if it can.
-func transport(p packet.Packet, err error) string {
-	switch {
-	case errors.Is(err, packet.ErrExtension):
-		return Extension
-	case err != nil:
-		return Malformed
-	case p.Fragment:
-		return Fragment
-	case p.Proto == packet.ICMP, p.Proto == packet.ICMPv6:
-		return ICMP
-	case p.Proto == packet.TCP, p.Proto == packet.UDP, p.Proto == packet.SCTP:
-		return ""
-	}
-	return Protocol
+	return TooBig
 }
 
 func (w World) isVIP(a netip.Addr) bool {
 	return slices.ContainsFunc(w.Set.VIPs, func(p netip.Prefix) bool { return p.Contains(a) })
-}
-
-// rule returns the rule that wins.
-func (w World) rule(frame []byte, p packet.Packet) *classify.Rule {
-	var match []*classify.Rule
-	for i := range w.Set.Rules {
-		if r := &w.Set.Rules[i]; matches(r, frame, p) {
-			match = append(match, r)
-		}
-	}
-	sort.Slice(match, func(i, j int) bool {
-		if match[i].Priority != match[j].Priority {
-			return match[i].Priority > match[j].Priority
-		}
-		return match[i].Name < match[j].Name
-	})
-	if len(match) == 0 {
-		return nil
-	}
-	return match[0]
-}
-
-func matches(r *classify.Rule, frame []byte, p packet.Packet) bool {
-	in := func(a netip.Addr) func(netip.Prefix) bool {
-		return func(p netip.Prefix) bool { return p.Contains(a) }
-	}
-	within := func(port uint16) func(classify.PortRange) bool {
-		return func(r classify.PortRange) bool { return r.First <= port && port <= r.Last }
-	}
-	return slices.ContainsFunc(r.VIPs, in(p.Dst)) &&
-		(len(r.Sources) == 0 || slices.ContainsFunc(r.Sources, in(p.Src))) &&
-		(len(r.SourcePorts) == 0 || slices.ContainsFunc(r.SourcePorts, within(p.SrcPort))) &&
-		(len(r.DestinationPorts) == 0 || slices.ContainsFunc(r.DestinationPorts, within(p.DstPort))) &&
-		(len(r.Protocols) == 0 || slices.Contains(r.Protocols, p.Proto)) &&
-		!slices.ContainsFunc(r.ByteMatches, func(m classify.ByteMatch) bool { return contradicts(m, frame, p) })
-}
-
-func contradicts(m classify.ByteMatch, frame []byte, p packet.Packet) bool {
-	if m.Protocol != p.Proto {
-		return false
-	}
-	var have uint32
-	for _, b := range frame[p.L4+int(m.Offset):][:m.Width] {
-		have = have<<8 | uint32(b)
-	}
-	if m.Mask != 0 {
-		have &= m.Mask
-	}
-	return have != m.Value
-}
-
-// age takes one from the TTL or hop limit of a frame without tags.
-func age(frame []byte) []byte {
-	ip := frame[14:]
-	if ip[0]>>4 == 6 {
-		ip[7]--
-		return frame
-	}
-	// RFC 1624, equation 3; a wrong checksum stays wrong.
-	before := binary.BigEndian.Uint16(ip[8:])
-	ip[8]--
-	sum := uint32(^binary.BigEndian.Uint16(ip[10:])) + uint32(^before) + uint32(binary.BigEndian.Uint16(ip[8:]))
-	sum = sum&0xffff + sum>>16
-	sum = sum&0xffff + sum>>16
-	binary.BigEndian.PutUint16(ip[10:], ^uint16(sum))
-	return frame
 }

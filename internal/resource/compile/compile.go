@@ -3,6 +3,7 @@
 package compile
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,12 +15,12 @@ import (
 )
 
 // Balancer returns the configuration of a conduit's load balancers: its streams,
-// the flows that lead to them, the VIPs of those flows and of the attractor,
-// and the attractor's gateways.
+// the flows that lead to them, the VIPs of those flows and of the attractor, the
+// conduit's port translations, and the attractor's gateways.
 func Balancer(s *resource.Snapshot, trench, conduit string) (*balancer.Config, error) {
-	if !slices.ContainsFunc(resource.OfTrench[*v1alpha1.Conduit](s, trench), func(c *v1alpha1.Conduit) bool {
-		return c.Metadata.Name == conduit
-	}) {
+	conduits := resource.OfTrench[*v1alpha1.Conduit](s, trench)
+	at := slices.IndexFunc(conduits, func(c *v1alpha1.Conduit) bool { return c.Metadata.Name == conduit })
+	if at < 0 {
 		return nil, fmt.Errorf("conduit %q of trench %q: %w", conduit, trench, resource.ErrNotFound)
 	}
 	c := compiler{vips: map[string]netip.Prefix{}}
@@ -45,6 +46,9 @@ func Balancer(s *resource.Snapshot, trench, conduit string) (*balancer.Config, e
 			return nil, fmt.Errorf("flow %q: %w", o.Metadata.Name, err)
 		}
 	}
+	if err := c.conduit(&conduits[at].Spec); err != nil {
+		return nil, fmt.Errorf("conduit %q: %w", conduit, err)
+	}
 	if a := s.Attractor(trench, conduit); a != nil {
 		if err := c.attractor(s, a); err != nil {
 			return nil, fmt.Errorf("attractor %q: %w", a.Metadata.Name, err)
@@ -60,8 +64,32 @@ type compiler struct {
 	config balancer.Config
 }
 
+func (c *compiler) conduit(spec *v1alpha1.ConduitSpec) error {
+	c.config.MSSClamp = spec.MSSClamp
+	if spec.Affinity != nil {
+		c.config.Affinity = int(spec.Affinity.MaxFlows)
+	}
+	for i, nat := range spec.DestinationPortNats {
+		for _, name := range nat.Vips {
+			vip, ok := c.vips[name]
+			if !ok {
+				return fmt.Errorf("destination-port-nats[%d]: vip %q: %w", i, name, resource.ErrNotFound)
+			}
+			c.config.NATs = append(c.config.NATs, classify.NAT{
+				VIP: vip, Protocol: resource.ProtocolNumber(nat.Protocol), Port: nat.Port, TargetPort: nat.TargetPort,
+			})
+		}
+	}
+	// Two Vip objects may have one address.
+	slices.SortFunc(c.config.NATs, func(a, b classify.NAT) int {
+		return cmp.Or(a.VIP.Compare(b.VIP), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+	})
+	c.config.NATs = slices.Compact(c.config.NATs)
+	return nil
+}
+
 func (c *compiler) flow(o *v1alpha1.Flow) error {
-	rule := classify.Rule{Name: o.Metadata.Name, Priority: o.Spec.Priority}
+	rule := classify.Rule{Name: o.Metadata.Name, Priority: o.Spec.Priority, TargetPort: o.Spec.TargetPort}
 	for _, name := range o.Spec.Vips {
 		vip, ok := c.vips[name]
 		if !ok {

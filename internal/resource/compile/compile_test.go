@@ -4,8 +4,10 @@ package compile
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,6 +16,7 @@ import (
 	"github.com/weft-project/weft/internal/balancer"
 	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/internal/resource"
+	"github.com/weft-project/weft/pkg/apis/v1alpha1"
 )
 
 func snapshot(t *testing.T, files ...resource.File) *resource.Snapshot {
@@ -59,10 +62,12 @@ func compare(t *testing.T, want, got *balancer.Config) {
 	if err := got.Validate(); err != nil {
 		t.Errorf("the balancer refuses it: %v", err)
 	}
+	set := classify.Set{VIPs: got.VIPs, NATs: got.NATs, Gateways: got.Gateways, MAC: make(net.HardwareAddr, 6)}
 	for _, f := range got.Flows {
-		if err := f.Rule.Validate(); err != nil {
-			t.Errorf("the classifier refuses it: %v", err)
-		}
+		set.Rules = append(set.Rules, f.Rule)
+	}
+	if err := set.Validate(); err != nil {
+		t.Errorf("the classifier refuses it: %v", err)
 	}
 }
 
@@ -124,11 +129,22 @@ func TestMeridioManifests(t *testing.T) {
 			},
 			Gateways: []netip.Addr{netip.MustParseAddr("169.254.100.150"), netip.MustParseAddr("100:100::150")},
 		},
+		"red-lb": {
+			VIPs:    prefixes("20.0.0.1/32"),
+			Streams: []balancer.Stream{{Name: "red-stream", MaxTargets: 2}},
+			Flows: []balancer.Flow{{Stream: "red-stream", Rule: classify.Rule{
+				Name: "red-flow", Priority: 10, VIPs: prefixes("20.0.0.1/32"), Sources: prefixes("0.0.0.0/0", "::/0"),
+				DestinationPorts: []classify.PortRange{{First: 80, Last: 80}},
+				Protocols:        []uint8{classify.TCP, classify.SCTP},
+			}}},
+			NATs:     []classify.NAT{{VIP: netip.MustParsePrefix("20.0.0.1/32"), Protocol: classify.TCP, Port: 80, TargetPort: 4000}},
+			Gateways: []netip.Addr{netip.MustParseAddr("192.168.100.254")},
+		},
 		// Announced by the attractor, but without a flow.
 		"red-lb2": {VIPs: prefixes("40.0.0.0/24")},
 	} {
 		t.Run(conduit, func(t *testing.T) {
-			trench := map[string]string{"blue-lb": "blue", "red-lb2": "red"}[conduit]
+			trench, _, _ := strings.Cut(conduit, "-")
 			got, err := Balancer(s, trench, conduit)
 			if err != nil {
 				t.Fatal(err)
@@ -138,9 +154,71 @@ func TestMeridioManifests(t *testing.T) {
 	}
 }
 
+// TestPortNATManifest: the example has no problem, not even a warning, and every
+// field of it arrives.
+func TestPortNATManifest(t *testing.T) {
+	file := load(t, "../../../deployments/examples/port-nat.yaml")
+	docs, problems := resource.Decode([]resource.File{file})
+	if problems = append(problems, resource.Check(docs)...); len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	got, err := Balancer(snapshot(t, file), "voice", "lb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v4, v6 := netip.MustParsePrefix("198.51.100.16/28"), netip.MustParsePrefix("2001:db8:100::/120")
+	nat := func(vip netip.Prefix, protocol uint8) classify.NAT {
+		return classify.NAT{VIP: vip, Protocol: protocol, Port: 5060, TargetPort: 15060}
+	}
+	compare(t, &balancer.Config{
+		VIPs:    prefixes("198.51.100.16/28", "198.51.100.17/32", "2001:db8:100::/120"),
+		Streams: []balancer.Stream{{Name: "admin", MaxTargets: 2}, {Name: "rtp", MaxTargets: 100}, {Name: "sip", MaxTargets: 100}},
+		Flows: []balancer.Flow{
+			{Stream: "admin", Rule: classify.Rule{
+				Name: "admin", Priority: 20, VIPs: prefixes("198.51.100.17/32"), Sources: prefixes("192.0.2.0/24"),
+				DestinationPorts: []classify.PortRange{{First: 443, Last: 443}}, TargetPort: 8443, Protocols: []uint8{classify.TCP},
+			}},
+			{Stream: "rtp", Rule: classify.Rule{
+				Name: "rtp", Priority: 5, VIPs: []netip.Prefix{v4, v6}, DestinationPorts: []classify.PortRange{{First: 16384, Last: 32767}},
+				Protocols: []uint8{classify.UDP}, ByteMatches: []classify.ByteMatch{{Protocol: classify.UDP, Offset: 8, Width: 1, Mask: 0xc0, Value: 0x80}},
+			}},
+			{Stream: "sip", Rule: classify.Rule{
+				Name: "sip", Priority: 10, VIPs: []netip.Prefix{v4, v6}, DestinationPorts: []classify.PortRange{{First: 5060, Last: 5060}},
+				Protocols: []uint8{classify.TCP, classify.UDP},
+			}},
+		},
+		NATs:     []classify.NAT{nat(v4, classify.TCP), nat(v4, classify.UDP), nat(v6, classify.TCP), nat(v6, classify.UDP)},
+		Gateways: []netip.Addr{netip.MustParseAddr("10.3.0.254"), netip.MustParseAddr("fd03::fe")},
+		MSSClamp: true,
+		Affinity: 100000,
+	}, got)
+}
+
+// TestVIPsOfOneAddress: two Vip objects may be one VIP; a port of it is
+// translated once.
+func TestVIPsOfOneAddress(t *testing.T) {
+	yaml := string(load(t, "../../../deployments/examples/port-nat.yaml").Data)
+	yaml = strings.ReplaceAll(yaml, "2001:db8:100::/120", "198.51.100.16/28")
+	got, err := Balancer(snapshot(t, resource.File{Name: "f", Data: []byte(yaml)}), "voice", "lb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.NATs) != 2 {
+		t.Errorf("NATs %v", got.NATs)
+	}
+	compare(t, got, got)
+}
+
 func TestUnknownConduit(t *testing.T) {
 	s := snapshot(t, load(t, "../../../deployments/examples/demo.yaml"))
 	if _, err := Balancer(s, "trench-a", "nope"); !errors.Is(err, resource.ErrNotFound) {
 		t.Errorf("error = %v, want ErrNotFound", err)
+	}
+}
+
+// TestAffinityLimit: what a manifest may ask for, a balancer takes.
+func TestAffinityLimit(t *testing.T) {
+	if balancer.MaxAffinity != v1alpha1.MaxAffinityFlows {
+		t.Errorf("a balancer takes %d flows, a manifest may have %d", balancer.MaxAffinity, v1alpha1.MaxAffinityFlows)
 	}
 }

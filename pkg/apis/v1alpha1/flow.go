@@ -30,12 +30,19 @@ type FlowSpec struct {
 	SourcePorts []string `json:"source-ports,omitempty"`
 	// DestinationPorts are "n", "n-m" or "any", and do not overlap.
 	DestinationPorts []string `json:"destination-ports,omitempty"`
+	// TargetPort is the port that targets see, 1 to 65535, instead of the one
+	// destination port that the flow then has. It wins over the translations
+	// of the conduit. Default: no translation by the flow.
+	TargetPort uint16 `json:"target-port,omitempty"`
 	// Protocols are tcp, udp and sctp.
 	Protocols []string `json:"protocols"`
-	// Priority is 0 or more; the highest wins.
+	// Priority is 0 to 2147483647; the highest wins, and among equals the
+	// name that sorts first.
 	Priority int32 `json:"priority"`
-	// ByteMatches match bytes of the L4 header, for example
-	// "tcp[2:2] & 0xfff0 = 0x0fa0".
+	// ByteMatches match bytes from the start of the L4 header, for example
+	// "tcp[2:2] & 0xfff0 = 0x0fa0": offset 0 to 60, width 1, 2 or 4, at most
+	// 10. All of the packet's protocol must hold; a packet that ends before
+	// the bytes does not match.
 	ByteMatches []string `json:"byte-matches,omitempty"`
 }
 

@@ -13,7 +13,10 @@ type Vip struct {
 
 // VipSpec is the wanted state of a Vip.
 type VipSpec struct {
-	// Address is a prefix in CIDR form, mostly a /32 or /128.
+	// Address is a prefix in CIDR form: a /32 or /128, or a range such as a /28
+	// or /120. Ranges may be nested: the longest prefix that contains an
+	// address is its VIP, and what holds for the ranges around it holds there
+	// as well.
 	Address string `json:"address,omitempty"`
 }
 

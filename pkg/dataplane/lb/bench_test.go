@@ -69,7 +69,7 @@ func benchProgram(b *testing.B, n int, shape string, v4 bool) {
 			frames := make([][]byte, len(flows))
 			for i, f := range flows {
 				frames[i] = f(proto)
-				if v, _, err := l.TestRun(frames[i]); err != nil || v.Reason != Forwarded {
+				if v, _, err := l.testIn(frames[i]); err != nil || v.Reason != Forwarded {
 					b.Fatal(v.Reason, err)
 				}
 			}
@@ -135,7 +135,7 @@ func to6(a netip.Addr) netip.Addr {
 // timeProgram returns ns per packet of one test run.
 func timeProgram(t testing.TB, l *LB, p *ebpf.Program, frame []byte) (ns float64) {
 	err := netns.Do(l.cfg.NetNS, func() error {
-		d, err := bpftest.Time(p, frame, l.ifindex, benchRepeat)
+		d, err := bpftest.Time(p, frame, l.id.ifindex, benchRepeat)
 		ns = float64(d)
 		return err
 	})

@@ -13,31 +13,139 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type bpfLbControl struct {
+	_          structs.HostLayout
+	Waiting    uint32
+	Remembered uint32
+	Observe    uint32
+	Pad0       uint32
+	Interval   uint64
+	Src        [2]uint64
+	SrcMask    [2]uint64
+	Dst        [2]uint64
+	DstMask    [2]uint64
+	Reasons    uint64
+	Sample     uint32
+	Port       uint16
+	Proto      uint8
+	Pad        uint8
+}
+
+type bpfLbEvent struct {
+	_      structs.HostLayout
+	Time   uint64
+	Src    [2]uint64
+	Dst    [2]uint64
+	Len    uint32
+	Stream uint32
+	Flow   uint32
+	Target uint32
+	Sport  uint16
+	Dport  uint16
+	Proto  uint8
+	Reason uint8
+	Reply  uint8
+	Family uint8
+}
+
+type bpfLbFlowKey struct {
+	_     structs.HostLayout
+	Src   [2]uint64
+	Dst   [2]uint64
+	Ports uint32
+	Proto uint32
+}
+
+type bpfLbFrag struct {
+	_      structs.HostLayout
+	Time   uint64
+	Stream uint32
+	Flow   uint32
+	Target uint32
+	Reason uint32
+}
+
+type bpfLbFragKey struct {
+	_     structs.HostLayout
+	Src   [2]uint64
+	Dst   [2]uint64
+	Id    uint32
+	Proto uint32
+}
+
+type bpfLbLimit uint32
+
+const (
+	bpfLbLimitLB_LIMIT_ERRORS bpfLbLimit = 0
+	bpfLbLimitLB_LIMIT_PARK   bpfLbLimit = 1
+	bpfLbLimitLB_LIMIT_EVENTS bpfLbLimit = 2
+	bpfLbLimitLB_LIMITS       bpfLbLimit = 3
+)
+
+type bpfLbPin struct {
+	_      structs.HostLayout
+	Stream uint32
+	Target uint32
+}
+
+type bpfLbPunt struct {
+	_      structs.HostLayout
+	Key    bpfLbFragKey
+	Len    uint32
+	Leg    uint32
+	Target uint32
+	Mtu    uint32
+	Port   uint32
+	Kind   bpfLbPuntKind
+	L3     uint16
+	Reply  uint8
+	Gso    uint8
+	Pad    [4]uint8
+}
+
+type bpfLbPuntKind uint32
+
+const (
+	bpfLbPuntKindLB_PUNT_NONE    bpfLbPuntKind = 0
+	bpfLbPuntKindLB_PUNT_TTL     bpfLbPuntKind = 1
+	bpfLbPuntKindLB_PUNT_TOO_BIG bpfLbPuntKind = 2
+	bpfLbPuntKindLB_PUNT_CUT     bpfLbPuntKind = 3
+	bpfLbPuntKindLB_PUNT_PARK    bpfLbPuntKind = 4
+	bpfLbPuntKindLB_PUNT_RELEASE bpfLbPuntKind = 5
+)
+
 type bpfLbReason uint32
 
 const (
-	bpfLbReasonLB_NONE            bpfLbReason = 0
-	bpfLbReasonLB_FORWARDED       bpfLbReason = 1
-	bpfLbReasonLB_REPLY_FORWARDED bpfLbReason = 2
-	bpfLbReasonLB_ARP_ANSWERED    bpfLbReason = 3
-	bpfLbReasonLB_ND_ANSWERED     bpfLbReason = 4
-	bpfLbReasonLB_PASS_NOT_IP     bpfLbReason = 5
-	bpfLbReasonLB_PASS_VLAN       bpfLbReason = 6
-	bpfLbReasonLB_PASS_NOT_HOST   bpfLbReason = 7
-	bpfLbReasonLB_PASS_ARP        bpfLbReason = 8
-	bpfLbReasonLB_PASS_NOT_VIP    bpfLbReason = 9
-	bpfLbReasonLB_PASS_REPLY      bpfLbReason = 10
-	bpfLbReasonLB_DROP_MALFORMED  bpfLbReason = 11
-	bpfLbReasonLB_DROP_NO_FLOW    bpfLbReason = 12
-	bpfLbReasonLB_DROP_NO_TARGET  bpfLbReason = 13
-	bpfLbReasonLB_DROP_TTL        bpfLbReason = 14
-	bpfLbReasonLB_DROP_FRAGMENT   bpfLbReason = 15
-	bpfLbReasonLB_DROP_ICMP       bpfLbReason = 16
-	bpfLbReasonLB_DROP_PROTOCOL   bpfLbReason = 17
-	bpfLbReasonLB_DROP_EXTENSION  bpfLbReason = 18
-	bpfLbReasonLB_DROP_NO_GATEWAY bpfLbReason = 19
-	bpfLbReasonLB_DROP_INTERNAL   bpfLbReason = 20
-	bpfLbReasonLB_REASONS         bpfLbReason = 21
+	bpfLbReasonLB_NONE               bpfLbReason = 0
+	bpfLbReasonLB_FORWARDED          bpfLbReason = 1
+	bpfLbReasonLB_FRAGMENT_FORWARDED bpfLbReason = 2
+	bpfLbReasonLB_ICMP_FORWARDED     bpfLbReason = 3
+	bpfLbReasonLB_REPLY_FORWARDED    bpfLbReason = 4
+	bpfLbReasonLB_ARP_ANSWERED       bpfLbReason = 5
+	bpfLbReasonLB_ND_ANSWERED        bpfLbReason = 6
+	bpfLbReasonLB_ECHO_ANSWERED      bpfLbReason = 7
+	bpfLbReasonLB_FRAGMENT_PARKED    bpfLbReason = 8
+	bpfLbReasonLB_FRAGMENTED         bpfLbReason = 9
+	bpfLbReasonLB_PASS_NOT_IP        bpfLbReason = 10
+	bpfLbReasonLB_PASS_VLAN          bpfLbReason = 11
+	bpfLbReasonLB_PASS_NOT_HOST      bpfLbReason = 12
+	bpfLbReasonLB_PASS_ARP           bpfLbReason = 13
+	bpfLbReasonLB_PASS_NOT_VIP       bpfLbReason = 14
+	bpfLbReasonLB_PASS_REPLY         bpfLbReason = 15
+	bpfLbReasonLB_DROP_MALFORMED     bpfLbReason = 16
+	bpfLbReasonLB_DROP_NO_FLOW       bpfLbReason = 17
+	bpfLbReasonLB_DROP_NO_TARGET     bpfLbReason = 18
+	bpfLbReasonLB_DROP_TTL           bpfLbReason = 19
+	bpfLbReasonLB_DROP_TOO_BIG       bpfLbReason = 20
+	bpfLbReasonLB_DROP_FRAGMENT      bpfLbReason = 21
+	bpfLbReasonLB_DROP_ICMP          bpfLbReason = 22
+	bpfLbReasonLB_DROP_PROTOCOL      bpfLbReason = 23
+	bpfLbReasonLB_DROP_EXTENSION     bpfLbReason = 24
+	bpfLbReasonLB_DROP_NAT           bpfLbReason = 25
+	bpfLbReasonLB_DROP_NO_GATEWAY    bpfLbReason = 26
+	bpfLbReasonLB_DROP_INTERNAL      bpfLbReason = 27
+	bpfLbReasonLB_REASONS            bpfLbReason = 28
 )
 
 type bpfLbStream struct {
@@ -49,14 +157,14 @@ type bpfLbStream struct {
 type bpfLbTarget struct {
 	_      structs.HostLayout
 	Active uint32
-	Pad    uint32
 	Hop    [2]struct {
 		_       structs.HostLayout
 		Ifindex uint32
 		Dst     [6]uint8
 		Src     [6]uint8
+		Mtu     uint32
 	}
-	Pad2 [24]uint8
+	Pad [20]uint8
 }
 
 type bpfLbTraffic struct {
@@ -69,19 +177,35 @@ type bpfLbTraffic struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bpfMapLbRings      = "lb_rings"
-	bpfMapLbRules      = "lb_rules"
-	bpfMapLbStats      = "lb_stats"
-	bpfMapLbStreams    = "lb_streams"
-	bpfMapLbTargets    = "lb_targets"
-	bpfMapLbTraffic    = "lb_traffic"
-	bpfProgLb          = "lb"
-	bpfProgLbEgress    = "lb_egress"
-	bpfProgLbReply     = "lb_reply"
-	bpfVarCfgBlobMask  = "cfg_blob_mask"
-	bpfVarCfgIfindex   = "cfg_ifindex"
-	bpfVarCfgTableSize = "cfg_table_size"
-	bpfVarCfgVlan      = "cfg_vlan"
+	bpfMapLbControl      = "lb_control"
+	bpfMapLbEvents       = "lb_events"
+	bpfMapLbFlowLoad     = "lb_flow_load"
+	bpfMapLbFrags        = "lb_frags"
+	bpfMapLbLimits       = "lb_limits"
+	bpfMapLbMembers      = "lb_members"
+	bpfMapLbPins         = "lb_pins"
+	bpfMapLbPunts        = "lb_punts"
+	bpfMapLbRings        = "lb_rings"
+	bpfMapLbRules        = "lb_rules"
+	bpfMapLbScratch      = "lb_scratch"
+	bpfMapLbStats        = "lb_stats"
+	bpfMapLbStreamLoad   = "lb_stream_load"
+	bpfMapLbStreams      = "lb_streams"
+	bpfMapLbTargetLoad   = "lb_target_load"
+	bpfMapLbTargets      = "lb_targets"
+	bpfProgLb            = "lb"
+	bpfProgLbEgress      = "lb_egress"
+	bpfProgLbReply       = "lb_reply"
+	bpfVarCfgAffinity    = "cfg_affinity"
+	bpfVarCfgBlobMask    = "cfg_blob_mask"
+	bpfVarCfgCrcHigh     = "cfg_crc_high"
+	bpfVarCfgCrcLow      = "cfg_crc_low"
+	bpfVarCfgIfindex     = "cfg_ifindex"
+	bpfVarCfgMemberWords = "cfg_member_words"
+	bpfVarCfgSecret      = "cfg_secret"
+	bpfVarCfgTableSize   = "cfg_table_size"
+	bpfVarCfgTrace       = "cfg_trace"
+	bpfVarCfgVlan        = "cfg_vlan"
 )
 
 // loadBpf returns the embedded CollectionSpec for bpf.
@@ -135,22 +259,38 @@ type bpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
-	LbRings   *ebpf.MapSpec `ebpf:"lb_rings"`
-	LbRules   *ebpf.MapSpec `ebpf:"lb_rules"`
-	LbStats   *ebpf.MapSpec `ebpf:"lb_stats"`
-	LbStreams *ebpf.MapSpec `ebpf:"lb_streams"`
-	LbTargets *ebpf.MapSpec `ebpf:"lb_targets"`
-	LbTraffic *ebpf.MapSpec `ebpf:"lb_traffic"`
+	LbControl    *ebpf.MapSpec `ebpf:"lb_control"`
+	LbEvents     *ebpf.MapSpec `ebpf:"lb_events"`
+	LbFlowLoad   *ebpf.MapSpec `ebpf:"lb_flow_load"`
+	LbFrags      *ebpf.MapSpec `ebpf:"lb_frags"`
+	LbLimits     *ebpf.MapSpec `ebpf:"lb_limits"`
+	LbMembers    *ebpf.MapSpec `ebpf:"lb_members"`
+	LbPins       *ebpf.MapSpec `ebpf:"lb_pins"`
+	LbPunts      *ebpf.MapSpec `ebpf:"lb_punts"`
+	LbRings      *ebpf.MapSpec `ebpf:"lb_rings"`
+	LbRules      *ebpf.MapSpec `ebpf:"lb_rules"`
+	LbScratch    *ebpf.MapSpec `ebpf:"lb_scratch"`
+	LbStats      *ebpf.MapSpec `ebpf:"lb_stats"`
+	LbStreamLoad *ebpf.MapSpec `ebpf:"lb_stream_load"`
+	LbStreams    *ebpf.MapSpec `ebpf:"lb_streams"`
+	LbTargetLoad *ebpf.MapSpec `ebpf:"lb_target_load"`
+	LbTargets    *ebpf.MapSpec `ebpf:"lb_targets"`
 }
 
 // bpfVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
-	CfgBlobMask  *ebpf.VariableSpec `ebpf:"cfg_blob_mask"`
-	CfgIfindex   *ebpf.VariableSpec `ebpf:"cfg_ifindex"`
-	CfgTableSize *ebpf.VariableSpec `ebpf:"cfg_table_size"`
-	CfgVlan      *ebpf.VariableSpec `ebpf:"cfg_vlan"`
+	CfgAffinity    *ebpf.VariableSpec `ebpf:"cfg_affinity"`
+	CfgBlobMask    *ebpf.VariableSpec `ebpf:"cfg_blob_mask"`
+	CfgCrcHigh     *ebpf.VariableSpec `ebpf:"cfg_crc_high"`
+	CfgCrcLow      *ebpf.VariableSpec `ebpf:"cfg_crc_low"`
+	CfgIfindex     *ebpf.VariableSpec `ebpf:"cfg_ifindex"`
+	CfgMemberWords *ebpf.VariableSpec `ebpf:"cfg_member_words"`
+	CfgSecret      *ebpf.VariableSpec `ebpf:"cfg_secret"`
+	CfgTableSize   *ebpf.VariableSpec `ebpf:"cfg_table_size"`
+	CfgTrace       *ebpf.VariableSpec `ebpf:"cfg_trace"`
+	CfgVlan        *ebpf.VariableSpec `ebpf:"cfg_vlan"`
 }
 
 // bpfObjects contains all objects after they have been loaded into the kernel.
@@ -173,22 +313,42 @@ func (o *bpfObjects) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
-	LbRings   *ebpf.Map `ebpf:"lb_rings"`
-	LbRules   *ebpf.Map `ebpf:"lb_rules"`
-	LbStats   *ebpf.Map `ebpf:"lb_stats"`
-	LbStreams *ebpf.Map `ebpf:"lb_streams"`
-	LbTargets *ebpf.Map `ebpf:"lb_targets"`
-	LbTraffic *ebpf.Map `ebpf:"lb_traffic"`
+	LbControl    *ebpf.Map `ebpf:"lb_control"`
+	LbEvents     *ebpf.Map `ebpf:"lb_events"`
+	LbFlowLoad   *ebpf.Map `ebpf:"lb_flow_load"`
+	LbFrags      *ebpf.Map `ebpf:"lb_frags"`
+	LbLimits     *ebpf.Map `ebpf:"lb_limits"`
+	LbMembers    *ebpf.Map `ebpf:"lb_members"`
+	LbPins       *ebpf.Map `ebpf:"lb_pins"`
+	LbPunts      *ebpf.Map `ebpf:"lb_punts"`
+	LbRings      *ebpf.Map `ebpf:"lb_rings"`
+	LbRules      *ebpf.Map `ebpf:"lb_rules"`
+	LbScratch    *ebpf.Map `ebpf:"lb_scratch"`
+	LbStats      *ebpf.Map `ebpf:"lb_stats"`
+	LbStreamLoad *ebpf.Map `ebpf:"lb_stream_load"`
+	LbStreams    *ebpf.Map `ebpf:"lb_streams"`
+	LbTargetLoad *ebpf.Map `ebpf:"lb_target_load"`
+	LbTargets    *ebpf.Map `ebpf:"lb_targets"`
 }
 
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
+		m.LbControl,
+		m.LbEvents,
+		m.LbFlowLoad,
+		m.LbFrags,
+		m.LbLimits,
+		m.LbMembers,
+		m.LbPins,
+		m.LbPunts,
 		m.LbRings,
 		m.LbRules,
+		m.LbScratch,
 		m.LbStats,
+		m.LbStreamLoad,
 		m.LbStreams,
+		m.LbTargetLoad,
 		m.LbTargets,
-		m.LbTraffic,
 	)
 }
 
@@ -196,10 +356,16 @@ func (m *bpfMaps) Close() error {
 //
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
-	CfgBlobMask  *ebpf.Variable `ebpf:"cfg_blob_mask"`
-	CfgIfindex   *ebpf.Variable `ebpf:"cfg_ifindex"`
-	CfgTableSize *ebpf.Variable `ebpf:"cfg_table_size"`
-	CfgVlan      *ebpf.Variable `ebpf:"cfg_vlan"`
+	CfgAffinity    *ebpf.Variable `ebpf:"cfg_affinity"`
+	CfgBlobMask    *ebpf.Variable `ebpf:"cfg_blob_mask"`
+	CfgCrcHigh     *ebpf.Variable `ebpf:"cfg_crc_high"`
+	CfgCrcLow      *ebpf.Variable `ebpf:"cfg_crc_low"`
+	CfgIfindex     *ebpf.Variable `ebpf:"cfg_ifindex"`
+	CfgMemberWords *ebpf.Variable `ebpf:"cfg_member_words"`
+	CfgSecret      *ebpf.Variable `ebpf:"cfg_secret"`
+	CfgTableSize   *ebpf.Variable `ebpf:"cfg_table_size"`
+	CfgTrace       *ebpf.Variable `ebpf:"cfg_trace"`
+	CfgVlan        *ebpf.Variable `ebpf:"cfg_vlan"`
 }
 
 // bpfPrograms contains all programs after they have been loaded into the kernel.

@@ -86,7 +86,7 @@ func TestChangeUnderTraffic(t *testing.T) {
 	if err := <-failed; err != nil {
 		t.Error(err)
 	}
-	if top.lb.size == blobSizes[0] {
+	if top.lb.objs.blob == blobSizes[0] {
 		t.Error("the rules did not outgrow the first size")
 	}
 	counts, err := top.lb.Counters()
@@ -102,9 +102,9 @@ func TestChangeUnderTraffic(t *testing.T) {
 func TestLoad(t *testing.T) {
 	testutil.Require(t, "bpf")
 	for _, size := range blobSizes {
-		objs, err := load(Config{}.withDefaults(), 1, size, nil)
+		objs, err := load(Config{}.withDefaults(), identity{ifindex: 1, trace: 1}, shape{blob: size}, nil)
 		if err != nil {
-			t.Fatalf("%d bytes of rules: %v", size, err)
+			t.Fatalf("%d bytes of rules: %+v", size, err)
 		}
 		if err := objs.Close(); err != nil {
 			t.Error(err)
@@ -140,12 +140,12 @@ func TestGrow(t *testing.T) {
 			Rules: append(manyRules(n, vip), classify.Rule{Name: "rest", VIPs: []netip.Prefix{vip}}),
 		}
 		check(t, l.SetRules(Rules{VIPs: w.Set.VIPs, Flows: w.Set.Rules}))
-		sizes[l.size] = true
+		sizes[l.objs.blob] = true
 		check(t, netns.Do(l.cfg.NetNS, func() error {
 			for range 50 {
 				ip := packet.IP{Src: netip.AddrFrom4([4]byte{172, 16, byte(r.IntN(20)), byte(r.IntN(256))}), Dst: vip.Addr()}
 				frame := ip.Packet(packet.Ethernet{Dst: extMAC}, packet.UDP, ip.UDP(1, 2, nil))
-				v, _, err := l.run(l.objs.Lb, frame)
+				v, _, err := l.run(l.objs.Lb, frame, 0)
 				if err != nil {
 					return err
 				}

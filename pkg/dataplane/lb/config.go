@@ -13,6 +13,7 @@ const (
 	DefaultMaxTargets   = 1024
 	DefaultMaxFlows     = 16384
 	DefaultMaxTableSize = 65537
+	DefaultMaxFragments = 16384
 )
 
 // Config says where the load balancer works and how large it may become.
@@ -23,7 +24,9 @@ type Config struct {
 	MaxTargets   int    // targets are 1..MaxTargets-1
 	MaxFlows     int    // numbers of flows are 0..MaxFlows-1
 	MaxTableSize uint32 // slots of a Maglev table, a prime
+	MaxFragments int    // packets whose later fragments find their way at once
 	VLAN         uint16 // of the external interface; 0: untagged
+	Mode         Mode   // where the program runs
 }
 
 func (c Config) withDefaults() Config {
@@ -38,6 +41,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxTableSize == 0 {
 		c.MaxTableSize = DefaultMaxTableSize
+	}
+	if c.MaxFragments == 0 {
+		c.MaxFragments = DefaultMaxFragments
 	}
 	return c
 }
@@ -60,6 +66,12 @@ func (c Config) Validate() error {
 	}
 	if c.MaxTableSize > 1<<24 {
 		errs = append(errs, fmt.Errorf("MaxTableSize %d: more than %d", c.MaxTableSize, 1<<24))
+	}
+	if c.MaxFragments < 64 || c.MaxFragments > 1<<24 {
+		errs = append(errs, fmt.Errorf("MaxFragments %d: not in 64 to %d", c.MaxFragments, 1<<24))
+	}
+	if c.Mode > ModeXDP {
+		errs = append(errs, fmt.Errorf("Mode %d: unknown", c.Mode))
 	}
 	if c.VLAN > 4094 {
 		errs = append(errs, fmt.Errorf("VLAN %d: not in 0 to 4094", c.VLAN))

@@ -179,9 +179,9 @@ func TestFixtures(t *testing.T) {
 func (f fixture) run(t *testing.T, l *LB) {
 	before, err := l.Counters()
 	check(t, err)
-	packets, bytes, err := l.TargetCounters(1)
+	traffic, err := l.TargetTraffic(1)
 	check(t, err)
-	v, out, err := l.TestRun(f.frame)
+	v, out, err := l.testIn(f.frame)
 	check(t, err)
 	if v.Reason != f.want {
 		t.Fatalf("got %s, want %s", v.Reason, f.want)
@@ -200,11 +200,11 @@ func (f fixture) run(t *testing.T, l *LB) {
 		t.Errorf("counters differ (-want +got):\n%s", diff)
 	}
 	if f.want == Forwarded {
-		packets, bytes = packets+1, bytes+uint64(len(f.frame))
+		traffic = Traffic{traffic.Packets + 1, traffic.Bytes + uint64(len(f.frame))}
 	}
-	gotPackets, gotBytes, err := l.TargetCounters(1)
+	got, err := l.TargetTraffic(1)
 	check(t, err)
-	if gotPackets != packets || gotBytes != bytes {
-		t.Errorf("target has %d packets and %d bytes, want %d and %d", gotPackets, gotBytes, packets, bytes)
+	if got != traffic {
+		t.Errorf("target has %+v, want %+v", got, traffic)
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-project/weft/internal/classify"
@@ -34,22 +33,27 @@ type Rules struct {
 
 // LB is a running load balancer. All methods may be called concurrently.
 type LB struct {
-	cfg     Config
-	ifindex int
+	cfg Config
+	id  identity
 
 	// rules serialises SetRules, which waits for the kernel, so that tables
-	// and targets need not wait with it. Locked before mu. objs and size are
-	// read with either of the two and written with both.
+	// and targets need not wait with it. Locked before mu. objs is read with
+	// either of the two and written with both.
 	rules sync.Mutex
-	objs  *bpfObjects
-	size  uint32 // of the blob of objs' programs
+	objs  *objects
 
-	mu      sync.Mutex // guards everything below
-	streams []byte     // memory of lb_streams
-	targets []byte     // memory of lb_targets
-	rings   map[uint32]*ring
-	links   []link.Link // of the external interface
-	groups  int         // socket that makes it receive all multicast, -1: none
+	mu       sync.Mutex // guards everything below
+	streams  []byte     // memory of lb_streams
+	members  []byte     // memory of lb_members
+	targets  []byte     // memory of lb_targets
+	control  []byte     // memory of lb_control
+	rings    map[uint32]*ring
+	links    []attachment // of the external interface
+	groups   int          // socket that makes it receive all multicast, -1: none
+	gateways []netip.Addr // in force, sorted
+	watchers map[*watcher]struct{}
+
+	slow *slowPath // nil until New is done; has locks of its own
 
 	// legsMu is held while the kernel attaches a leg, so that nothing else
 	// waits with it. Never lock another one under it.
@@ -64,7 +68,10 @@ func New(cfg Config) (_ *LB, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &LB{cfg: cfg.withDefaults(), groups: -1, rings: make(map[uint32]*ring), legs: make(map[int]int)}
+	l := &LB{
+		cfg: cfg.withDefaults(), groups: -1, rings: make(map[uint32]*ring),
+		legs: make(map[int]int), watchers: make(map[*watcher]struct{}),
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
@@ -74,20 +81,28 @@ func New(cfg Config) (_ *LB, err error) {
 	if err != nil {
 		return nil, err
 	}
-	l.ifindex = dev.Index
-	if l.objs, err = load(l.cfg, l.ifindex, blobSizes[0], nil); err != nil {
+	xdp, err := l.wantXDP()
+	if err != nil {
 		return nil, err
 	}
-	l.size = blobSizes[0]
+	l.id = newIdentity(dev.Index, xdp)
+	if l.objs, err = load(l.cfg, l.id, shape{blob: blobSizes[0]}, nil); err != nil {
+		return nil, err
+	}
 	// The id of a predecessor that was killed: its legs are taken over.
 	id := ingress.ID(fmt.Sprintf("lb/%s/%d", l.cfg.Interface, l.cfg.VLAN))
 	if l.block, err = ingress.Open(l.cfg.NetNS, id, l.objs.LbReply); err != nil {
 		return nil, err
 	}
-	if l.streams, err = mapMemory(l.objs.LbStreams); err != nil {
-		return nil, err
+	for mem, m := range map[*[]byte]*ebpf.Map{
+		&l.streams: l.objs.LbStreams, &l.members: l.objs.LbMembers,
+		&l.targets: l.objs.LbTargets, &l.control: l.objs.LbControl,
+	} {
+		if *mem, err = mapMemory(m); err != nil {
+			return nil, err
+		}
 	}
-	if l.targets, err = mapMemory(l.objs.LbTargets); err != nil {
+	if l.slow, err = startSlowPath(l); err != nil {
 		return nil, err
 	}
 	if err := l.SetRules(Rules{}); err != nil {
@@ -111,21 +126,6 @@ func (l *LB) device() (dev *net.Interface, err error) {
 	return dev, nil
 }
 
-func (l *LB) attach() error {
-	return netns.Do(l.cfg.NetNS, func() (err error) {
-		if l.groups, err = allMulticast(l.ifindex); err != nil {
-			return err
-		}
-		if err := l.attachProgram(l.objs.Lb, ebpf.AttachTCXIngress); err != nil {
-			return err
-		}
-		if l.cfg.VLAN == 0 {
-			return nil
-		}
-		return l.attachProgram(l.objs.LbEgress, ebpf.AttachTCXEgress)
-	})
-}
-
 // allMulticast makes an interface receive all multicast as long as the returned
 // socket is open: solicitations for a VIP go to a group that the stack, which
 // does not have the address, never joins.
@@ -141,28 +141,24 @@ func allMulticast(ifindex int) (fd int, err error) {
 	return fd, nil
 }
 
-func (l *LB) attachProgram(prog *ebpf.Program, where ebpf.AttachType) error {
-	lk, err := link.AttachTCX(link.TCXOptions{Interface: l.ifindex, Program: prog, Attach: where})
-	if err == nil {
-		l.links = append(l.links, lk)
-	}
-	return err
-}
-
 // Close detaches from all interfaces and releases everything.
 func (l *LB) Close() error {
+	l.stopWatchers()
 	l.rules.Lock()
 	defer l.rules.Unlock()
+	var errs []error
+	if l.slow != nil { // it may be waiting for mu
+		errs = append(errs, l.slow.close())
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var errs []error
 	l.legsMu.Lock()
 	defer l.legsMu.Unlock()
 	if l.block != nil {
 		errs = append(errs, l.block.Close(false))
 	}
 	for _, lk := range l.links {
-		errs = append(errs, lk.Close())
+		errs = append(errs, lk.link.Close())
 	}
 	if l.groups >= 0 {
 		errs = append(errs, unix.Close(l.groups))
@@ -171,7 +167,7 @@ func (l *LB) Close() error {
 	for _, r := range l.rings {
 		errs = append(errs, r.close())
 	}
-	for _, mem := range [][]byte{l.streams, l.targets} {
+	for _, mem := range [][]byte{l.streams, l.members, l.targets, l.control} {
 		if mem != nil {
 			errs = append(errs, unix.Munmap(mem))
 		}
@@ -179,7 +175,8 @@ func (l *LB) Close() error {
 	if l.objs != nil {
 		errs = append(errs, l.objs.Close())
 	}
-	l.block, l.links, l.rings, l.streams, l.targets, l.objs = nil, nil, nil, nil, nil, nil
+	l.block, l.links, l.rings, l.objs = nil, nil, nil, nil
+	l.streams, l.members, l.targets, l.control = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

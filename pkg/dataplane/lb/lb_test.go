@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/internal/packet"
@@ -97,7 +99,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
-	if v, _, err := l.TestRun(flow4(toUs, packet.TCP, 64, nil)); err != nil || v != (Verdict{Reason: Forwarded, Stream: 1, Target: 1}) {
+	if v, _, err := l.testIn(flow4(toUs, packet.TCP, 64, nil)); err != nil || v != (Verdict{Reason: Forwarded, Stream: 1, Target: 1}) {
 		t.Errorf("got %v, %v after refused changes", v, err)
 	}
 }
@@ -148,28 +150,37 @@ func TestReasons(t *testing.T) {
 		}
 		seen[r.String()] = r
 	}
-	if got := reasons.String(); got != "reason_21" {
+	if got := reasons.String(); got != "reason_28" {
 		t.Errorf("got %s", got)
 	}
 }
 
-// TestTargetCountersStartAnew checks that a reused id does not inherit traffic.
-func TestTargetCountersStartAnew(t *testing.T) {
+// TestTargetTrafficStartsAnew checks that a reused id does not inherit traffic.
+func TestTargetTrafficStartsAnew(t *testing.T) {
 	l := newLB(t, Config{})
 	fixtureRules(t, l)
 	mac, leg := targetMAC(1), legMAC(1)
 	for _, want := range []uint64{1, 2} {
-		if _, _, err := l.TestRun(flow4(toUs, packet.TCP, 64, nil)); err != nil {
+		if _, _, err := l.testIn(flow4(toUs, packet.TCP, 64, nil)); err != nil {
 			t.Fatal(err)
 		}
 		check(t, l.SetTarget(1, Target{IfIndex: 2, MAC: mac[:], LegMAC: leg[:]})) // a change, not a new target
-		if n, _, err := l.TargetCounters(1); err != nil || n != want {
-			t.Errorf("got %d packets, %v, want %d", n, err, want)
+		if n, err := l.TargetTraffic(1); err != nil || n.Packets != want {
+			t.Errorf("got %+v, %v, want %d packets", n, err, want)
 		}
 	}
 	check(t, l.DeleteTarget(1))
 	check(t, l.SetTarget(1, Target{IfIndex: 1, MAC: mac[:], LegMAC: leg[:]}))
-	if n, bytes, err := l.TargetCounters(1); err != nil || n != 0 || bytes != 0 {
-		t.Errorf("got %d packets, %d bytes, %v", n, bytes, err)
+	if n, err := l.TargetTraffic(1); err != nil || n != (Traffic{}) {
+		t.Errorf("got %+v, %v", n, err)
 	}
+}
+
+// testIn and testReply are Trace and TraceReply of packets that count.
+func (l *LB) testIn(frame []byte) (Verdict, []byte, error) {
+	return l.testRun(frame, 0, func(o *objects) *ebpf.Program { return o.Lb })
+}
+
+func (l *LB) testReply(frame []byte) (Verdict, []byte, error) {
+	return l.testRun(frame, 0, func(o *objects) *ebpf.Program { return o.LbReply })
 }

@@ -3,12 +3,16 @@
 package lb
 
 import (
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/weft-project/weft/internal/packet"
 )
 
 // Sizes of the rule blob. The verifier needs it constant, so a rule set that
@@ -28,45 +32,155 @@ func blobSize(n int) (uint32, error) {
 	return 0, fmt.Errorf("rules need %d bytes: at most %d", n, blobSizes[len(blobSizes)-1])
 }
 
-// load loads programs for blobs of size bytes. Maps of old, if any, that do not
-// depend on that size are shared.
-func load(cfg Config, ifindex int, size uint32, old *bpfObjects) (*bpfObjects, error) {
+// shape is what programs are compiled for: another one takes other programs.
+type shape struct {
+	blob     uint32 // size of the rule blob
+	affinity uint32 // flows that stay with their target
+}
+
+// covers says that programs of this shape can do what those of other can.
+func (s shape) covers(other shape) bool { return s.blob >= other.blob && s.affinity == other.affinity }
+
+// objects are programs of one shape, and the maps.
+type objects struct {
+	bpfObjects
+	shape
+	xdp *ebpf.Program // nil without XDP
+}
+
+func (o *objects) Close() error {
+	var errs []error
+	if o.xdp != nil {
+		errs = append(errs, o.xdp.Close())
+	}
+	return errors.Join(append(errs, o.bpfObjects.Close())...)
+}
+
+// identity is what a load balancer's programs know each other and their owner by.
+type identity struct {
+	ifindex int
+	trace   uint32 // mark of test runs
+	secret  uint32 // in metadata, 0: no XDP
+}
+
+func newIdentity(ifindex int, xdp bool) identity {
+	id := identity{ifindex: ifindex, trace: rand.Uint32() | 1}
+	if xdp {
+		id.secret = rand.Uint32() | 1
+	}
+	return id
+}
+
+// load loads programs of a shape. Maps of old, if any, that do not depend on the
+// shape are shared.
+func load(cfg Config, id identity, want shape, old *objects) (_ *objects, err error) {
 	spec, err := loadBpf()
 	if err != nil {
 		return nil, err
 	}
-	spec.Maps[bpfMapLbRules].InnerMap.ValueSize = size + blobSlack
-	spec.Maps[bpfMapLbRings].InnerMap.ValueSize = 4 * cfg.MaxTableSize
-	spec.Maps[bpfMapLbRings].MaxEntries = uint32(cfg.MaxStreams)
-	spec.Maps[bpfMapLbStreams].MaxEntries = uint32(cfg.MaxStreams)
-	spec.Maps[bpfMapLbTargets].MaxEntries = uint32(cfg.MaxTargets)
-	spec.Maps[bpfMapLbTraffic].MaxEntries = uint32(cfg.MaxTargets)
-	for name, value := range map[string]any{
-		bpfVarCfgBlobMask:  size - 1,
-		bpfVarCfgTableSize: cfg.MaxTableSize,
-		bpfVarCfgIfindex:   uint32(ifindex),
-		bpfVarCfgVlan:      cfg.VLAN,
-	} {
-		if err := spec.Variables[name].Set(value); err != nil {
-			return nil, fmt.Errorf("set %s: %w", name, err)
-		}
+	if err := prepare(spec, cfg, id, want); err != nil {
+		return nil, err
 	}
 	var opts ebpf.CollectionOptions
 	if old != nil {
-		opts.MapReplacements = map[string]*ebpf.Map{
-			bpfMapLbRings:   old.LbRings,
-			bpfMapLbStreams: old.LbStreams,
-			bpfMapLbTargets: old.LbTargets,
-			bpfMapLbTraffic: old.LbTraffic,
-			bpfMapLbStats:   old.LbStats,
-		}
+		opts.MapReplacements = old.shared(want)
 	}
-	objs := new(bpfObjects)
-	if err := spec.LoadAndAssign(objs, &opts); err != nil {
+	o := &objects{shape: want}
+	if err := spec.LoadAndAssign(&o.bpfObjects, &opts); err != nil {
 		return nil, fmt.Errorf("load lb: %w", err)
 	}
-	return objs, nil
+	if id.secret == 0 {
+		return o, nil
+	}
+	if o.xdp, err = loadXDPProgram(cfg, id, o); err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
+	return o, nil
 }
+
+// loadXDPProgram loads the XDP entry over the maps of o.
+func loadXDPProgram(cfg Config, id identity, o *objects) (*ebpf.Program, error) {
+	spec, err := loadXdp()
+	if err != nil {
+		return nil, err
+	}
+	if err := prepare(spec, cfg, id, o.shape); err != nil {
+		return nil, err
+	}
+	opts := ebpf.CollectionOptions{MapReplacements: o.shared(o.shape)}
+	opts.MapReplacements[bpfMapLbRules] = o.LbRules
+	var programs struct {
+		Lb *ebpf.Program `ebpf:"lb_xdp"`
+	}
+	if err := spec.LoadAndAssign(&programs, &opts); err != nil {
+		return nil, fmt.Errorf("load lb_xdp: %w", err)
+	}
+	return programs.Lb, nil
+}
+
+// shared returns the maps that programs of the wanted shape take over.
+func (o *objects) shared(want shape) map[string]*ebpf.Map {
+	maps := map[string]*ebpf.Map{
+		bpfMapLbRings:      o.LbRings,
+		bpfMapLbStreams:    o.LbStreams,
+		bpfMapLbMembers:    o.LbMembers,
+		bpfMapLbTargets:    o.LbTargets,
+		bpfMapLbTargetLoad: o.LbTargetLoad,
+		bpfMapLbStreamLoad: o.LbStreamLoad,
+		bpfMapLbFlowLoad:   o.LbFlowLoad,
+		bpfMapLbStats:      o.LbStats,
+		bpfMapLbFrags:      o.LbFrags,
+		bpfMapLbControl:    o.LbControl,
+		bpfMapLbLimits:     o.LbLimits,
+		bpfMapLbPunts:      o.LbPunts,
+		bpfMapLbEvents:     o.LbEvents,
+	}
+	if want.affinity == o.affinity {
+		maps[bpfMapLbPins] = o.LbPins
+	}
+	return maps
+}
+
+// leastPins is what the kernel makes of a smaller map.
+const leastPins = 64
+
+func prepare(spec *ebpf.CollectionSpec, cfg Config, id identity, want shape) error {
+	spec.Maps[bpfMapLbRules].InnerMap.ValueSize = want.blob + blobSlack
+	spec.Maps[bpfMapLbRings].InnerMap.ValueSize = 4 * cfg.MaxTableSize
+	spec.Maps[bpfMapLbMembers].ValueSize = 8 * memberWords(cfg)
+	for name, n := range map[string]int{
+		bpfMapLbRings: cfg.MaxStreams, bpfMapLbStreams: cfg.MaxStreams, bpfMapLbMembers: cfg.MaxStreams,
+		bpfMapLbStreamLoad: cfg.MaxStreams, bpfMapLbTargets: cfg.MaxTargets, bpfMapLbTargetLoad: cfg.MaxTargets,
+		bpfMapLbFlowLoad: cfg.MaxFlows, bpfMapLbFrags: cfg.MaxFragments, bpfMapLbPins: max(int(want.affinity), leastPins),
+	} {
+		spec.Maps[name].MaxEntries = uint32(n)
+	}
+	low, high := packet.CRC32CPowers()
+	for name, value := range map[string]any{
+		bpfVarCfgBlobMask:    want.blob - 1,
+		bpfVarCfgTableSize:   cfg.MaxTableSize,
+		bpfVarCfgIfindex:     uint32(id.ifindex),
+		bpfVarCfgVlan:        cfg.VLAN,
+		bpfVarCfgTrace:       id.trace,
+		bpfVarCfgSecret:      id.secret,
+		bpfVarCfgAffinity:    want.affinity,
+		bpfVarCfgMemberWords: memberWords(cfg),
+		bpfVarCfgCrcLow:      low,
+		bpfVarCfgCrcHigh:     high,
+	} {
+		variable := spec.Variables[name]
+		if variable == nil {
+			continue // the XDP program does not rewrite
+		}
+		if err := variable.Set(value); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// memberWords is how many 64-bit words the targets of a stream take.
+func memberWords(cfg Config) uint32 { return uint32(cfg.MaxTargets+63) / 64 }
 
 // mapMemory maps the values of an array into memory.
 func mapMemory(m *ebpf.Map) ([]byte, error) {

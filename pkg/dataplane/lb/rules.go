@@ -5,7 +5,10 @@ package lb
 import (
 	"errors"
 	"fmt"
+	"math"
+	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -22,21 +25,25 @@ func (l *LB) SetRules(rules Rules) error {
 	if l.objs == nil {
 		return errClosed
 	}
-	for _, f := range rules.Flows {
-		if f.Stream >= uint32(l.cfg.MaxStreams) {
-			return fmt.Errorf("rule %q: stream %d: at most %d streams", f.Name, f.Stream, l.cfg.MaxStreams)
-		}
+	if err := l.checkRules(rules); err != nil {
+		return err
 	}
 	dev, err := l.device()
 	if err != nil {
 		return err
 	}
-	blob, err := classify.Compile(classify.Set{
+	set := classify.Set{
 		VIPs:     rules.VIPs,
 		Rules:    rules.Flows,
+		NATs:     rules.NATs,
 		Gateways: rules.Gateways,
 		MAC:      dev.HardwareAddr,
-	})
+		MSSClamp: rules.MSSClamp,
+	}
+	if dev.MTU <= math.MaxUint16 {
+		set.MTU = uint16(dev.MTU)
+	}
+	blob, err := classify.Compile(set)
 	if err != nil {
 		return fmt.Errorf("compile rules: %w", err)
 	}
@@ -44,19 +51,46 @@ func (l *LB) SetRules(rules Rules) error {
 	if err != nil {
 		return err
 	}
-	if size <= l.size {
-		return publish(l.objs, l.size, blob)
+	want := shape{max(size, l.objs.blob), uint32(rules.Affinity)}
+	if l.objs.covers(want) {
+		err = publish(l.objs, blob)
+	} else {
+		err = l.reload(want, blob)
 	}
-	return l.grow(size, blob)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gateways = slices.Compact(slices.SortedFunc(slices.Values(rules.Gateways), netip.Addr.Compare))
+	return nil
+}
+
+// maxAffinity bounds the memory: some 100 bytes for each flow.
+const maxAffinity = 1 << 24
+
+func (l *LB) checkRules(rules Rules) error {
+	for _, f := range rules.Flows {
+		if f.Stream >= uint32(l.cfg.MaxStreams) {
+			return fmt.Errorf("rule %q: stream %d: at most %d streams", f.Name, f.Stream, l.cfg.MaxStreams)
+		}
+		if f.Flow >= uint32(l.cfg.MaxFlows) {
+			return fmt.Errorf("rule %q: flow %d: at most %d flows", f.Name, f.Flow, l.cfg.MaxFlows)
+		}
+	}
+	if rules.Affinity < 0 || rules.Affinity > maxAffinity {
+		return fmt.Errorf("affinity of %d flows: not in 0 to %d", rules.Affinity, maxAffinity)
+	}
+	return nil
 }
 
 // publish writes the blob to a new inner map and swaps it in.
-func publish(objs *bpfObjects, size uint32, blob []byte) error {
+func publish(objs *objects, blob []byte) error {
 	inner, err := ebpf.NewMap(&ebpf.MapSpec{
 		Name:       "lb_blob",
 		Type:       ebpf.Array,
 		KeySize:    4,
-		ValueSize:  size + blobSlack,
+		ValueSize:  objs.blob + blobSlack,
 		MaxEntries: 1,
 		Flags:      rdonlyProg,
 	})
@@ -64,7 +98,7 @@ func publish(objs *bpfObjects, size uint32, blob []byte) error {
 		return fmt.Errorf("create rule map: %w", err)
 	}
 	defer func() { _ = inner.Close() }() // the outer map holds it
-	value := make([]byte, size+blobSlack)
+	value := make([]byte, objs.blob+blobSlack)
 	copy(value, blob)
 	if err := inner.Put(uint32(0), value); err != nil {
 		return fmt.Errorf("write rules: %w", err)
@@ -75,15 +109,15 @@ func publish(objs *bpfObjects, size uint32, blob []byte) error {
 	return nil
 }
 
-// grow loads programs for a larger blob and replaces the old ones in place:
-// each link, and the block of the legs, changes its program at once, no packet
-// passes by.
-func (l *LB) grow(size uint32, blob []byte) error {
-	objs, err := load(l.cfg, l.ifindex, size, l.objs)
+// reload loads programs of another shape and replaces the old ones in place: each
+// link, and the block of the legs, changes its program at once, no packet passes
+// by.
+func (l *LB) reload(want shape, blob []byte) error {
+	objs, err := load(l.cfg, l.id, want, l.objs)
 	if err != nil {
 		return err
 	}
-	if err := publish(objs, size, blob); err != nil {
+	if err := publish(objs, blob); err != nil {
 		return errors.Join(err, objs.Close())
 	}
 	l.mu.Lock()
@@ -92,18 +126,14 @@ func (l *LB) grow(size uint32, blob []byte) error {
 	if err := l.replace(objs); err != nil {
 		return errors.Join(err, l.replace(old), objs.Close())
 	}
-	l.objs, l.size = objs, size
+	l.objs = objs
 	return old.Close()
 }
 
 // replace points all links and the block to the programs of objs.
-func (l *LB) replace(objs *bpfObjects) error {
-	for i, lk := range l.links {
-		prog := objs.Lb
-		if i > 0 {
-			prog = objs.LbEgress
-		}
-		if err := update(lk, prog); err != nil {
+func (l *LB) replace(objs *objects) error {
+	for _, lk := range l.links {
+		if err := update(lk.link, lk.program(objs)); err != nil {
 			return fmt.Errorf("replace program on %s: %w", l.cfg.Interface, err)
 		}
 	}

@@ -7,8 +7,6 @@ import (
 	"net"
 	"sync/atomic"
 	"unsafe"
-
-	"github.com/cilium/ebpf"
 )
 
 // Target is where the packets of a target leave.
@@ -24,6 +22,9 @@ const targetSize = int(unsafe.Sizeof(bpfLbTarget{}))
 // SetTarget tells where the packets of a target go. It may change while tables
 // name it: a packet meets all of the old or all of the new.
 func (l *LB) SetTarget(id uint16, t Target) error {
+	if t.MTU < 0 {
+		return fmt.Errorf("target %d: MTU %d: less than 0", id, t.MTU)
+	}
 	if t.IfIndex <= 0 || len(t.MAC) != 6 || len(t.LegMAC) != 6 {
 		return fmt.Errorf("target %d: interface %d, MAC %q, leg MAC %q: want an index and two 6-byte addresses",
 			id, t.IfIndex, t.MAC, t.LegMAC)
@@ -35,16 +36,17 @@ func (l *LB) SetTarget(id uint16, t Target) error {
 		return err
 	}
 	if e.Hop[e.Active&1].Ifindex == 0 {
-		zero := make([]bpfLbTraffic, ebpf.MustPossibleCPU())
-		if err := l.objs.LbTraffic.Put(uint32(id), zero); err != nil {
-			return fmt.Errorf("target %d: clear counters: %w", id, err)
+		if err := clearTraffic(l.objs.LbTargetLoad, uint32(id)); err != nil {
+			return fmt.Errorf("target %d: %w", id, err)
 		}
+		l.slow.engine.Forget(id)
 	}
 	idle := e.Active&1 ^ 1
 	hop := &e.Hop[idle]
 	hop.Ifindex = uint32(t.IfIndex)
 	copy(hop.Dst[:], t.MAC)
 	copy(hop.Src[:], t.LegMAC)
+	hop.Mtu = uint32(t.MTU)
 	atomic.StoreUint32(&e.Active, idle)
 	return nil
 }

@@ -31,43 +31,45 @@ type skb struct {
 // frameSpace is how much a program may lengthen a frame.
 const frameSpace = 64
 
-// TestRun passes a frame through the live program as if it had come in on the
+// Trace passes a frame through the live program as if it had come in on the
 // external interface and returns the verdict and the frame as it would leave.
-// Nothing is sent, but the packet counts.
-func (l *LB) TestRun(frame []byte) (Verdict, []byte, error) {
-	return l.testRun(frame, func(o *bpfObjects) *ebpf.Program { return o.Lb })
+// Nothing is sent, counted or remembered.
+func (l *LB) Trace(frame []byte) (Verdict, []byte, error) {
+	return l.testRun(frame, l.id.trace, func(o *objects) *ebpf.Program { return o.Lb })
 }
 
-// TestRunReply is TestRun for a frame that comes in from a leg.
-func (l *LB) TestRunReply(frame []byte) (Verdict, []byte, error) {
-	return l.testRun(frame, func(o *bpfObjects) *ebpf.Program { return o.LbReply })
+// TraceReply is Trace for a frame that comes in from a leg.
+func (l *LB) TraceReply(frame []byte) (Verdict, []byte, error) {
+	return l.testRun(frame, l.id.trace, func(o *objects) *ebpf.Program { return o.LbReply })
 }
 
-func (l *LB) testRun(frame []byte, prog func(*bpfObjects) *ebpf.Program) (v Verdict, out []byte, err error) {
+func (l *LB) testRun(frame []byte, mark uint32, prog func(*objects) *ebpf.Program) (v Verdict, out []byte, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.objs == nil {
 		return Verdict{}, nil, errClosed
 	}
 	err = netns.Do(l.cfg.NetNS, func() error {
-		v, out, err = l.run(prog(l.objs), frame)
+		v, out, err = l.run(prog(l.objs), frame, mark)
 		return err
 	})
 	return v, out, err
 }
 
 // run is a test run; the calling thread is in the namespace.
-func (l *LB) run(prog *ebpf.Program, frame []byte) (Verdict, []byte, error) {
+func (l *LB) run(prog *ebpf.Program, frame []byte, mark uint32) (Verdict, []byte, error) {
 	var after skb
 	opts := ebpf.RunOptions{
 		Data:       frame,
 		DataOut:    make([]byte, len(frame)+frameSpace),
-		Context:    skb{Ifindex: uint32(l.ifindex)},
+		Context:    skb{Mark: mark, Ifindex: uint32(l.id.ifindex)},
 		ContextOut: &after,
 	}
 	if _, err := prog.Run(&opts); err != nil {
 		return Verdict{}, nil, fmt.Errorf("test run: %w", err)
 	}
-	v := Verdict{Reason: Reason(after.CB[0]), Stream: after.CB[1], Target: uint16(after.CB[2])}
+	v := Verdict{
+		Reason: Reason(after.CB[0]), Stream: after.CB[1], Target: uint16(after.CB[2]), Flow: after.CB[3], Slot: after.CB[4],
+	}
 	return v, opts.DataOut, nil
 }

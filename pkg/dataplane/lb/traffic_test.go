@@ -153,11 +153,11 @@ func testCounts(t *testing.T, top *topology) {
 	}
 	var packets uint64
 	for i := range top.targets {
-		n, bytes, err := top.lb.TargetCounters(uint16(i + 1))
+		n, err := top.lb.TargetTraffic(uint16(i + 1))
 		check(t, err)
-		packets += n
-		if n == 0 || bytes < 40*n {
-			t.Errorf("target %d: %d packets, %d bytes", i, n, bytes)
+		packets += n.Packets
+		if n.Packets == 0 || n.Bytes < 40*n.Packets {
+			t.Errorf("target %d: %+v", i, n)
 		}
 	}
 	if packets != counts[Forwarded] {

@@ -95,6 +95,7 @@ func (s *loadBalancerServer) answer(w wish, conn *networkservice.Connection, con
 		ip.SrcIpAddrs = append(ip.SrcIpAddrs, hosts(vip)...)
 		ip.Policies = append(ip.Policies, policy(vip))
 	}
+	ip.SrcIpAddrs = distinct(ip.SrcIpAddrs) // ranges may be nested
 	ip.IpNeighbors = neighbours(ip, target.LegMAC)
 	conn.Context.EthernetContext = &networkservice.EthernetContext{SrcMac: target.MAC.String(), DstMac: target.LegMAC.String()}
 	if s.mtu != 0 && (conn.Context.MTU == 0 || conn.Context.MTU > s.mtu) {
@@ -119,15 +120,29 @@ func (w wish) unproven(config *balancer.Config) []string {
 	})
 }
 
+// distinct removes what stands in the list already.
+func distinct(list []string) []string {
+	seen := make(map[string]bool, len(list))
+	return slices.DeleteFunc(list, func(s string) bool {
+		again := seen[s]
+		seen[s] = true
+		return again
+	})
+}
+
 // neighbours returns what answers on the leg for the replica and, in the
-// families that the workload has an address of, for the gateway.
+// families that the workload has an address or a VIP of, for the gateway.
 func neighbours(ip *networkservice.IPContext, legMAC net.HardwareAddr) []*networkservice.IpNeighbor {
 	var all []*networkservice.IpNeighbor
 	add := func(addr netip.Addr, mac net.HardwareAddr) {
 		all = append(all, &networkservice.IpNeighbor{Ip: addr.String(), HardwareAddress: mac.String()})
 	}
 	gateways := map[bool]netip.Addr{true: extracontext.Gateway4, false: extracontext.Gateway6}
-	for _, src := range ip.GetSrcIpAddrs() {
+	sources := slices.Clone(ip.GetSrcIpAddrs())
+	for _, policy := range ip.GetPolicies() { // a large range brings no address
+		sources = append(sources, policy.GetFrom())
+	}
+	for _, src := range sources {
 		prefix, err := netip.ParsePrefix(src)
 		if gateway, missing := gateways[prefix.Addr().Is4()]; err == nil && missing {
 			add(gateway, extracontext.GatewayMAC())

@@ -80,6 +80,8 @@ type inner struct {
 	balancer *fakeBalancer
 	err      error
 	open     map[string]bool
+
+	addresses []string // of the workload, if not one of each family
 }
 
 func (i *inner) Request(ctx context.Context, request *networkservice.NetworkServiceRequest) (*networkservice.Connection, error) {
@@ -90,6 +92,9 @@ func (i *inner) Request(ctx context.Context, request *networkservice.NetworkServ
 	kernel.ToMechanism(conn.GetMechanism()).SetInterfaceName("leg-1")
 	conn.Context.IpContext = &networkservice.IPContext{
 		SrcIpAddrs: []string{"172.16.0.9/32", "fd00::9/128"}, DstIpAddrs: []string{"172.16.0.1/32", "fd00::1/128"},
+	}
+	if i.addresses != nil {
+		conn.Context.IpContext.SrcIpAddrs = slices.Clone(i.addresses)
 	}
 	i.open[conn.GetId()] = true
 	return next.Server(ctx).Request(ctx, request)
@@ -233,6 +238,34 @@ func TestAnswer(t *testing.T) {
 	}
 	if got := conn.Context.IpContext.SrcIpAddrs[2:]; !slices.Equal(got, []string{"20.0.0.8/32", "20.0.0.9/32", "20.0.0.10/32", "20.0.0.11/32"}) {
 		t.Errorf("a range puts %v on the interface", got)
+	}
+}
+
+// TestRanges: an address of nested ranges is on the interface once, a large range
+// brings no address, and every VIP has its policy and a gateway.
+func TestRanges(t *testing.T) {
+	f := start(t)
+	f.balancer.config = config(vips("20.0.0.0/30", "20.0.0.2/32", "20.1.0.0/23", "2000::/64"), vips("20.0.0.2/32", "20.0.0.2/31", "2000::8/126"))
+	f.inner.addresses = []string{"172.16.0.9/32"} // no IPv6 address but by VIPs
+	ip := f.request(request("web", "sip")).Context.IpContext
+	want := []string{
+		"172.16.0.9/32", "20.0.0.0/32", "20.0.0.1/32", "20.0.0.2/32", "20.0.0.3/32",
+		"2000::8/128", "2000::9/128", "2000::a/128", "2000::b/128",
+	}
+	if diff := cmp.Diff(want, ip.SrcIpAddrs); diff != "" {
+		t.Error(diff)
+	}
+	var from []string
+	for _, p := range ip.Policies {
+		from = append(from, p.From)
+	}
+	want = []string{"20.0.0.0/30", "20.0.0.2/31", "20.0.0.2/32", "20.1.0.0/23", "2000::/64", "2000::8/126"}
+	if diff := cmp.Diff(want, from); diff != "" {
+		t.Error(diff)
+	}
+	ip = f.request(request("web")).Context.IpContext
+	if !slices.ContainsFunc(ip.IpNeighbors, func(n *networkservice.IpNeighbor) bool { return n.Ip == extracontext.Gateway6.String() }) {
+		t.Errorf("no gateway for a large range among %v", ip.IpNeighbors)
 	}
 }
 

@@ -33,9 +33,8 @@ func legOf(ctx context.Context, conn *networkservice.Connection) (stitch.Leg, er
 	policies := p.policies(ip.GetPolicies())
 	// A VIP, from which policies route, belongs to many targets: the endpoint
 	// finds them by its own rules, not by a route.
-	own := slices.DeleteFunc(slices.Clone(src), func(address netip.Prefix) bool {
-		return slices.ContainsFunc(policies, func(policy stitch.Policy) bool { return policy.From == address })
-	})
+	vips := extracontext.VIPsOf(ip)
+	own := slices.DeleteFunc(slices.Clone(src), func(address netip.Prefix) bool { return vips.Contain(address.Addr()) })
 
 	leg := stitch.Leg{
 		ID:       conn.GetId(),

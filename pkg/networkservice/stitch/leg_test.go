@@ -51,7 +51,7 @@ func TestLegOfALoadBalancer(t *testing.T) {
 	f.endpoint.fill = func(conn *networkservice.Connection) {
 		conn.Context = &networkservice.ConnectionContext{
 			IpContext: &networkservice.IPContext{
-				SrcIpAddrs: []string{"172.16.0.5/32", "fd00::5/128", "20.0.0.1/32", "2000::1/128"},
+				SrcIpAddrs: []string{"172.16.0.5/32", "fd00::5/128", "20.0.0.1/32", "2000::1/128", "20.0.0.16/32", "20.0.0.17/32"},
 				DstIpAddrs: []string{"172.16.0.1/32", "fd00::1/128"},
 				SrcRoutes:  []*networkservice.Route{{Prefix: "172.16.0.1/32"}, {Prefix: "fd00::1/128"}},
 				DstRoutes:  []*networkservice.Route{{Prefix: "172.16.0.5/32"}, {Prefix: "fd00::5/128"}},
@@ -61,6 +61,7 @@ func TestLegOfALoadBalancer(t *testing.T) {
 				Policies: []*networkservice.PolicyRoute{
 					{From: "20.0.0.1/32", Routes: []*networkservice.Route{{Prefix: "0.0.0.0/0", NextHop: "169.254.87.1"}}},
 					{From: "2000::1", Routes: []*networkservice.Route{{Prefix: "::/0", NextHop: "fe80::57:4546:5401"}}},
+					{From: "20.0.0.16/31", Routes: []*networkservice.Route{{Prefix: "0.0.0.0/0", NextHop: "169.254.87.1"}}},
 				},
 			},
 			EthernetContext: &networkservice.EthernetContext{SrcMac: "02:00:00:00:00:0a", DstMac: "02:00:00:00:00:0b"},
@@ -75,7 +76,7 @@ func TestLegOfALoadBalancer(t *testing.T) {
 		ID: "a", EndpointBringsUp: true, Local: true,
 		Client: node.Side{
 			NetNS: "/run/netns/workload", Interface: "nsm-1", MAC: mac("02:00:00:00:00:0a"), MTU: 1400,
-			Addresses: prefixes("172.16.0.5/32", "fd00::5/128", "20.0.0.1/32", "2000::1/128"),
+			Addresses: prefixes("172.16.0.5/32", "fd00::5/128", "20.0.0.1/32", "2000::1/128", "20.0.0.16/32", "20.0.0.17/32"),
 			Routes:    []node.Route{route("172.16.0.1/32", ""), route("fd00::1/128", "")},
 			Neighbours: []node.Neighbour{
 				{IP: netip.MustParseAddr("169.254.87.1"), MAC: mac("02:57:45:46:54:01")},
@@ -84,6 +85,7 @@ func TestLegOfALoadBalancer(t *testing.T) {
 			Policies: []node.Policy{
 				{From: netip.MustParsePrefix("20.0.0.1/32"), Routes: []node.Route{route("0.0.0.0/0", "169.254.87.1")}},
 				{From: netip.MustParsePrefix("2000::1/128"), Routes: []node.Route{route("::/0", "fe80::57:4546:5401")}},
+				{From: netip.MustParsePrefix("20.0.0.16/31"), Routes: []node.Route{route("0.0.0.0/0", "169.254.87.1")}},
 			},
 		},
 		Endpoint: node.Side{
