@@ -3,17 +3,23 @@
 package inspect_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/weft-project/weft/internal/balancer"
 	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/internal/inspect"
 	"github.com/weft-project/weft/internal/inspect/inspecttest"
+	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/internal/packet"
 	"github.com/weft-project/weft/internal/testutil"
@@ -27,15 +33,18 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// program loads the program. Its targets are places that nothing is sent to.
-func program(t *testing.T) *lb.LB {
+// program loads the program in a namespace between its external interface and
+// one that is outside. Its targets are places that nothing is sent to.
+func program(t *testing.T) (plane *lb.LB, outside string) {
 	testutil.Require(t, "bpf", "netns")
-	ns := testutil.NetNS(t)
-	_, _, err := testutil.Handle(t, ns).AddVeth(nl.Veth{
-		Name: "ext0", MAC: inspecttest.MAC[:], PeerName: "far", PeerNetNS: testutil.NetNS(t),
+	ns, outside := testutil.NetNS(t), testutil.NetNS(t)
+	h := testutil.Handle(t, ns)
+	link, _, err := h.AddVeth(nl.Veth{
+		Name: "ext0", MAC: inspecttest.MAC[:], PeerName: "far", PeerNetNS: outside, PeerUp: true,
 	})
 	check(t, err)
-	plane, err := lb.New(lb.Config{NetNS: ns, Interface: "ext0"})
+	check(t, h.SetUp(link.Index))
+	plane, err = lb.New(lb.Config{NetNS: ns, Interface: "ext0"})
 	check(t, err)
 	t.Cleanup(func() {
 		if err := plane.Close(); err != nil {
@@ -43,7 +52,7 @@ func program(t *testing.T) *lb.LB {
 		}
 	})
 	check(t, plane.SetTarget(7, lb.Target{IfIndex: 1, MAC: inspecttest.Target[:], LegMAC: inspecttest.Leg[:]}))
-	return plane
+	return plane, outside
 }
 
 // replica has the plane do what a state says.
@@ -166,7 +175,7 @@ func (g generator) icmp(ip packet.IP, sport, dport uint16) []byte {
 // The explanation agrees with the real program on random packets near random
 // rules.
 func TestExplanationAgreesWithTheProgram(t *testing.T) {
-	plane := program(t)
+	plane, _ := program(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	g := generator{rand.New(rand.NewPCG(seed, 1))}
@@ -194,7 +203,8 @@ func TestExplanationAgreesWithTheProgram(t *testing.T) {
 // The names and the leg come out of a trace through the real program.
 func TestTraceThroughTheProgram(t *testing.T) {
 	state := inspecttest.NewState()
-	r := replica(t, program(t), state)
+	plane, _ := program(t)
+	r := replica(t, plane, state)
 	d := trace(t, r, tcp(client, inspecttest.VIP4, 40000, 443), false)
 	if d.Flow != "web" || d.From != 443 || d.To != 8443 || d.Target != "n1/a" || d.Interface != "leg-7" || len(d.Disagreements) > 0 {
 		t.Errorf("%+v", d)
@@ -206,4 +216,64 @@ func TestTraceThroughTheProgram(t *testing.T) {
 	if d.Reason.Name != "no_flow" || len(d.Mismatches) != 4 {
 		t.Errorf("%+v", d)
 	}
+}
+
+// Real packets are observed with their names, and counted.
+func TestObserveTheProgram(t *testing.T) {
+	plane, outside := program(t)
+	r := replica(t, plane, inspecttest.NewState())
+	link, err := testutil.Handle(t, outside).LinkByName("far")
+	check(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	events := make(chan inspect.Event, 1)
+	done := make(chan error, 1)
+	reasons, err := inspect.ParseReasons([]string{inspect.DropReasons})
+	check(t, err)
+	go func() {
+		done <- inspect.Observe(ctx, []inspect.Replica{r}, lb.Filter{Protocol: packet.SCTP, Reasons: reasons}, func(e inspect.Event) error {
+			select {
+			case events <- e:
+			default: // one is enough
+			}
+			return nil
+		})
+	}()
+	var e inspect.Event
+	testutil.Eventually(t, 10*time.Second, "an event", func() bool {
+		send(t, outside, link.Index)
+		select {
+		case e = <-events:
+			return true
+		default:
+			return false
+		}
+	})
+	if e.Reason != lb.DropNoTarget || e.Src.String() != "198.51.100.7" || e.Dst != inspecttest.VIP4 || e.DestinationPort != 5000 ||
+		e.Flow != "sctp" || e.Stream != "voice" || e.Target != "" || e.Replica != "lb-1" {
+		t.Errorf("event %+v", e)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v", err)
+	}
+	s, err := r.Statistics()
+	check(t, err)
+	if i := slices.IndexFunc(s.Reasons, func(c inspect.ReasonCount) bool { return c.Reason == "no_target" }); i < 0 || s.Reasons[i].Packets == 0 {
+		t.Errorf("statistics %+v", s)
+	}
+}
+
+// send puts a packet without a target on the wire.
+func send(t *testing.T, ns string, ifindex int) {
+	t.Helper()
+	ip := packet.IP{Src: client, Dst: inspecttest.VIP4}
+	check(t, netns.Do(ns, func() error {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		frame := ip.Packet(toUs, packet.SCTP, ip.SCTP(4000, 5000, []byte("hello")))
+		return errors.Join(unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: ifindex}), unix.Close(fd))
+	}))
 }
