@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/internal/slowpath"
 	"github.com/weft-project/weft/internal/testutil"
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
@@ -163,7 +164,9 @@ func (p *fakePlane) TargetTraffic(id uint16) (lb.Traffic, error) {
 	return lb.Traffic{Packets: uint64(id), Bytes: 100 * uint64(id)}, p.fail["TargetTraffic"]
 }
 
-func (p *fakePlane) SlowPath() lb.SlowPathCounters { return lb.SlowPathCounters{Cut: 6, Held: 7} }
+func (p *fakePlane) SlowPath() lb.SlowPathCounters {
+	return lb.SlowPathCounters{Counters: slowpath.Counters{Cut: 6, Held: 7}}
+}
 
 func (p *fakePlane) set(change func()) {
 	p.mu.Lock()

@@ -35,15 +35,15 @@ var (
 
 	flowTraffic = traffic{
 		prometheus.NewDesc("weft_lb_flow_packets_total",
-			"Packets from outside that the flow matched.", []string{"flow", "stream"}, nil),
+			"Packets of the flow that were sent to targets.", []string{"flow", "stream"}, nil),
 		prometheus.NewDesc("weft_lb_flow_bytes_total",
-			"Bytes of the packets that the flow matched, from the Ethernet header on.", []string{"flow", "stream"}, nil),
+			"Bytes of the packets of the flow that were sent to targets, from the Ethernet header on.", []string{"flow", "stream"}, nil),
 	}
 	streamTraffic = traffic{
 		prometheus.NewDesc("weft_lb_stream_packets_total",
-			"Packets from outside that belonged to the stream.", []string{"stream"}, nil),
+			"Packets of the stream that were sent to targets.", []string{"stream"}, nil),
 		prometheus.NewDesc("weft_lb_stream_bytes_total",
-			"Bytes of the packets that belonged to the stream, from the Ethernet header on.", []string{"stream"}, nil),
+			"Bytes of the packets of the stream that were sent to targets, from the Ethernet header on.", []string{"stream"}, nil),
 	}
 	targetTraffic = traffic{
 		prometheus.NewDesc("weft_lb_target_packets_total",

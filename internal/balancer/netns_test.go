@@ -141,9 +141,9 @@ func (r *replica) exchange() {
 // packets returns what a target was sent.
 func (r *replica) packets(i int) uint64 {
 	r.t.Helper()
-	packets, _, err := r.plane.TargetCounters(r.Snapshot().Target(target(i).Name).ID)
+	traffic, err := r.plane.TargetTraffic(r.Snapshot().Target(target(i).Name).ID)
 	r.must(err)
-	return packets
+	return traffic.Packets
 }
 
 func TestRealTraffic(t *testing.T) {

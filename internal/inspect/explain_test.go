@@ -179,6 +179,13 @@ func TestExplanations(t *testing.T) {
 			t.Errorf("%s: %q, port %d; want %q, port %d", name, got, e.port, tt.reasons, tt.port)
 		}
 	}
+}
+
+// The VLAN of a replica and the targets of its streams count, too.
+func TestExplanationsDependOnTheReplica(t *testing.T) {
+	ip4 := packet.IP{Src: client, Dst: vip4}
+	tagged := packet.Ethernet{Dst: extMAC, Tags: []packet.Tag{{TCI: 7}}}
+	proto, ping := ip4.ICMP(packet.EchoRequestV4, 0, make([]byte, 4))
 	g := testGround()
 	g.vlan = 7
 	if e := g.explain(tcp4(vip4, 4000, 80, "")); !slices.Equal(e.reasons, []string{"pass_vlan"}) {
@@ -189,7 +196,7 @@ func TestExplanations(t *testing.T) {
 	}
 	g.snapshot = balancer.Snapshot{}
 	g.vlan = 0
-	if e := g.explain(icmp(ip4, packet.EchoRequestV4, 0)); !slices.Equal(e.reasons, []string{"no_target"}) {
+	if e := g.explain(ip4.Packet(toUs, proto, ping)); !slices.Equal(e.reasons, []string{"no_target"}) {
 		t.Errorf("ping without targets: %v", e.reasons)
 	}
 }

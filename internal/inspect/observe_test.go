@@ -15,6 +15,7 @@ import (
 
 	"github.com/weft-project/weft/internal/inspect"
 	"github.com/weft-project/weft/internal/inspect/inspecttest"
+	"github.com/weft-project/weft/internal/slowpath"
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
@@ -87,7 +88,7 @@ func TestStatistics(t *testing.T) {
 	plane := &inspecttest.Plane{
 		Reasons: map[lb.Reason]uint64{lb.Forwarded: 5, lb.DropNoFlow: 2},
 		Traffic: map[uint32]lb.Traffic{10: {Packets: 5, Bytes: 500}, 1002: {Packets: 6, Bytes: 600}, 2007: {Packets: 7, Bytes: 700}},
-		Slow:    lb.SlowPathCounters{Cut: 1},
+		Slow:    lb.SlowPathCounters{Counters: slowpath.Counters{Cut: 1}},
 	}
 	got, err := inspecttest.New("lb-1", plane).Statistics()
 	if err != nil {
@@ -101,7 +102,7 @@ func TestStatistics(t *testing.T) {
 		},
 		Streams:  []inspect.Traffic{{Name: "api"}, {Name: "voice"}, {Name: "web", Traffic: lb.Traffic{Packets: 6, Bytes: 600}}},
 		Targets:  []inspect.Traffic{{Name: "n1/a", Traffic: lb.Traffic{Packets: 7, Bytes: 700}}},
-		SlowPath: lb.SlowPathCounters{Cut: 1},
+		SlowPath: lb.SlowPathCounters{Counters: slowpath.Counters{Cut: 1}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

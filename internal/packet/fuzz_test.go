@@ -55,8 +55,8 @@ func FuzzParse(f *testing.F) {
 func FuzzParseQuote(f *testing.F) {
 	exts := ip6
 	exts.Extensions = []Extension{Options(HopByHop, 1), FragmentHeader(0, false, 1), AuthHeader(2)}
-	f.Add(quoteOf(ip4, TCP, ip4.TCP(1, 2, 0, nil), 12), true)
-	f.Add(quoteOf(exts, UDP, exts.UDP(1, 2, nil), 0), false)
+	f.Add(quoting(ip4, TCP, ip4.TCP(1, 2, 0, nil), 12), true)
+	f.Add(quoting(exts, UDP, exts.UDP(1, 2, nil), 0), false)
 	f.Fuzz(func(t *testing.T, message []byte, v4 bool) {
 		q, ok := ParseQuote(message, v4)
 		if ok && (q.L4 < 28 || q.L4+8 > len(message) || q.Src.Is4() != v4 || q.Dst.Is4() != v4) {

@@ -211,7 +211,7 @@ func (n *node) exchange() {
 func (n *node) packets(i int, w workload) uint64 {
 	n.t.Helper()
 	c := n.replicas[i-1]
-	packets, _, err := c.DataPlane().TargetCounters(c.Balancer().Snapshot().Target(w.name).ID)
+	traffic, err := c.DataPlane().TargetTraffic(c.Balancer().Snapshot().Target(w.name).ID)
 	n.must(err)
-	return packets
+	return traffic.Packets
 }

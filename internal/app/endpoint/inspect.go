@@ -13,7 +13,7 @@ import (
 func (c *Component) Inspect() inspect.Replica {
 	r := inspect.Replica{
 		Name: c.config.Name, Trench: c.config.Trench, Conduit: c.config.Conduit,
-		NetNS: c.config.NetNS, Interface: c.config.ExternalInterface, VLAN: c.config.VLAN, Mode: "tcx",
+		NetNS: c.config.NetNS, Interface: c.config.ExternalInterface, VLAN: c.config.VLAN, Mode: c.plane.Mode().String(),
 		Plane: c.plane, State: c.balancer,
 	}
 	// An interface that is not there now has no MAC, and the caller is told so.

@@ -4,6 +4,7 @@ package inspector
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -69,6 +70,9 @@ func invalid(format string, args ...any) error {
 
 // toStatus maps an error of the engine, whose only cause is the data plane.
 func toStatus(err error) error {
+	if errors.Is(err, lb.ErrObserved) {
+		return status.Error(codes.ResourceExhausted, err.Error())
+	}
 	if st := status.FromContextError(err); st.Code() != codes.Unknown {
 		return st.Err()
 	}

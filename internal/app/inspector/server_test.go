@@ -136,6 +136,17 @@ func TestFailuresOfTheDataPlane(t *testing.T) {
 	}
 }
 
+func TestSecondObserver(t *testing.T) {
+	client := balancerv1.NewBalancerClient(serve(t, inspecttest.New("lb-1", &inspecttest.Plane{Err: lb.ErrObserved})))
+	stream, err := client.Observe(t.Context(), &balancerv1.ObserveRequest{})
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if st := status.Convert(err); st.Code() != codes.ResourceExhausted || !strings.Contains(st.Message(), "somebody else observes") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // So many flows do not match that not all are named.
 func TestMismatchesAreCut(t *testing.T) {
 	r := inspecttest.New("lb-1", &inspecttest.Plane{Decide: func([]byte, bool) (lb.Verdict, []byte) { return lb.Verdict{Reason: lb.DropNoFlow}, nil }})

@@ -133,8 +133,8 @@ func checkInspection(t *testing.T, socket string) {
 		Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr,
 		Getenv: func(string) string { return "" }, Now: time.Now,
 	}
-	code := weft.Run(t.Context(), env, strings.Fields("trace packet --socket "+socket+" --in ext0 --src 198.51.100.7 --dst 20.0.0.1 --proto tcp --dport 7000 -o yaml"))
-	for _, want := range []string{"name: lb-1", "reason: no_flow", "vip: 20.0.0.1/32", "flow: api", "flow: web", "field: destination-ports"} {
+	code := weft.Run(t.Context(), env, strings.Fields("trace packet --socket "+socket+" --in ext0 --src 198.51.100.7 --dst 20.0.0.1 --proto tcp --dport 5000 -o yaml"))
+	for _, want := range []string{"name: lb-1", "reason: no_target", "vip: 20.0.0.1/32", "flow: api", "stream: web", "field: destination-ports"} {
 		if code != 0 || !strings.Contains(stdout.String(), want) {
 			t.Errorf("exit code %d, %s: the trace lacks %q:\n%s", code, stderr.String(), want, stdout.String())
 		}

@@ -369,7 +369,8 @@ func (x *StatisticsResponse) GetReplicas() []*ReplicaStatistics {
 type ReplicaStatistics struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Replica string                 `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
-	// Packets by what became of them, those of none included; sorted by name.
+	// Packets by what became of them, reasons without packets included; sorted by
+	// name.
 	Reasons []*ReasonCounter `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	// Sorted by name, as streams and targets are.
 	Flows   []*TrafficCounter `protobuf:"bytes,3,rep,name=flows,proto3" json:"flows,omitempty"`
@@ -522,6 +523,7 @@ func (x *ReasonCounter) GetDrop() bool {
 	return false
 }
 
+// TrafficCounter counts what was sent to targets.
 type TrafficCounter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`

@@ -42,7 +42,8 @@ type BalancerClient interface {
 	// Trace says what the program of a replica decides about frames, as it is
 	// loaded and by the rules in force, and why. Nothing is sent or counted.
 	Trace(ctx context.Context, in *TraceRequest, opts ...grpc.CallOption) (*TraceResponse, error)
-	// Observe sends decisions as they are made, until the caller ends it.
+	// Observe sends decisions as they are made, until the caller ends it. A
+	// replica has one observer at a time; another one is RESOURCE_EXHAUSTED.
 	Observe(ctx context.Context, in *ObserveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ObserveResponse], error)
 }
 
@@ -119,7 +120,8 @@ type BalancerServer interface {
 	// Trace says what the program of a replica decides about frames, as it is
 	// loaded and by the rules in force, and why. Nothing is sent or counted.
 	Trace(context.Context, *TraceRequest) (*TraceResponse, error)
-	// Observe sends decisions as they are made, until the caller ends it.
+	// Observe sends decisions as they are made, until the caller ends it. A
+	// replica has one observer at a time; another one is RESOURCE_EXHAUSTED.
 	Observe(*ObserveRequest, grpc.ServerStreamingServer[ObserveResponse]) error
 	mustEmbedUnimplementedBalancerServer()
 }
