@@ -132,9 +132,12 @@ int lb(struct __sk_buff *skb)
 static __always_inline __u16 back_port(const struct pkt *p, const struct blob *b,
 				       const struct lb_header *h, __u32 vip)
 {
+	__u16 port;
+
 	if (p->why || p->flags & (PKT_LATER | PKT_ECHO | PKT_ERROR))
 		return 0;
-	return nat_find(b, h, vip, p->proto, NAT_BACK, p->sport);
+	port = nat_find(b, h, vip, p->proto, NAT_BACK, p->sport);
+	return port == p->sport ? 0 : port;
 }
 
 /* quote_back does to the packet that an ICMP error of the workload quotes what

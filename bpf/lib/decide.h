@@ -82,6 +82,8 @@ static __always_inline int balance(FRAME *f, const struct blob *b,
 	v->port = blob32(b, rule + 12);
 	if (!v->port)
 		v->port = nat_find(b, h, vip, p->proto, NAT_FORTH, p->dport);
+	if (v->port == p->dport)
+		v->port = 0;
 	if (!choose_target(p, v, hash))
 		return LB_DROP_NO_TARGET;
 	return LB_FORWARDED;

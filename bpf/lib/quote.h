@@ -86,6 +86,8 @@ __noinline int quote_parse(FRAME *f, struct pkt *p, int direction)
 			size += ext[1] * 8;
 		else if (load16(ext + 2) & bpf_htons(0xfff8))
 			return 1;
+		if (next == IPPROTO_ROUTING && ext[3])
+			return 1; /* was not yet at its last destination */
 		next = ext[0];
 		at += size;
 	}

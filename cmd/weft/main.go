@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 
+	"github.com/weft-project/weft/internal/app/bench"
 	"github.com/weft-project/weft/internal/app/demo"
 	"github.com/weft-project/weft/internal/app/up"
 	"github.com/weft-project/weft/internal/app/weft"
@@ -15,5 +16,5 @@ import (
 
 func main() {
 	os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:],
-		up.NewCommand(), demo.NewCommand(), demo.NewWorkloadCommand()))
+		up.NewCommand(), demo.NewCommand(), demo.NewWorkloadCommand(), bench.NewCommand()))
 }

@@ -15,6 +15,8 @@ type Change struct {
 	Streams     []string // replaces, unless nil
 	Join, Leave []string
 	Labels      map[string]string // replaces, unless nil
+	SetLabels   map[string]string // adds or replaces these
+	UnsetLabels []string          // removes these
 }
 
 func (c Change) apply(spec Spec) Spec {
@@ -29,7 +31,14 @@ func (c Change) apply(spec Spec) Spec {
 	}
 	spec.Streams = slices.DeleteFunc(spec.Streams, func(stream string) bool { return slices.Contains(c.Leave, stream) })
 	if c.Labels != nil {
-		spec.Labels = c.Labels
+		spec.Labels = maps.Clone(c.Labels)
+	}
+	if len(c.SetLabels) > 0 && spec.Labels == nil {
+		spec.Labels = map[string]string{}
+	}
+	maps.Copy(spec.Labels, c.SetLabels)
+	for _, key := range c.UnsetLabels {
+		delete(spec.Labels, key)
 	}
 	return spec
 }

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/weft-project/weft/internal/maglev"
 )
 
 var (
@@ -24,6 +26,10 @@ const (
 	// StreamsLabel is the label by which an NSM client without Weft's agent
 	// asks for streams.
 	StreamsLabel = "streams"
+	// WeightLabel holds the weight of the target, 0 to 1000, and DrainLabel
+	// "true" for one that is to get no new flows. They change live.
+	WeightLabel = "weight"
+	DrainLabel  = "drain"
 )
 
 // Validate checks a specification for itself. Name and Interface may be empty.
@@ -106,6 +112,14 @@ func validateLabels(labels map[string]string) error {
 		if key == "" {
 			return errorf(Invalid, "labels", "%q has no key", "="+labels[key])
 		}
+	}
+	if weight, ok := labels[WeightLabel]; ok {
+		if _, err := maglev.ParseWeight(weight); err != nil {
+			return errorf(Invalid, "labels[weight]", "%q is not a whole number from 0 to %d", weight, maglev.MaxWeight)
+		}
+	}
+	if drain, ok := labels[DrainLabel]; ok && drain != "true" && drain != "false" {
+		return errorf(Invalid, "labels[drain]", `%q is not "true" or "false"`, drain)
 	}
 	return nil
 }

@@ -45,6 +45,9 @@ func TestBadSpecifications(t *testing.T) {
 		"stream empty":       {func(s *attachment.Spec) { s.Streams = []string{""} }, attachment.Invalid, "streams", `""`},
 		"stream twice":       {func(s *attachment.Spec) { s.Streams = []string{"a", "a"} }, attachment.Invalid, "streams", "twice"},
 		"label without key":  {func(s *attachment.Spec) { s.Labels = map[string]string{"": "x"} }, attachment.Invalid, "labels", `"=x"`},
+		"weight large":       {func(s *attachment.Spec) { s.Labels = map[string]string{"weight": "1001"} }, attachment.Invalid, "labels[weight]", `"1001"`},
+		"weight empty":       {func(s *attachment.Spec) { s.Labels = map[string]string{"weight": ""} }, attachment.Invalid, "labels[weight]", `""`},
+		"drain":              {func(s *attachment.Spec) { s.Labels = map[string]string{"drain": "yes"} }, attachment.Invalid, "labels[drain]", `"yes"`},
 		"streams disagree": {func(s *attachment.Spec) {
 			s.Labels = map[string]string{"streams": "dns"}
 		}, attachment.Invalid, "labels", "streams=dns"},

@@ -13,8 +13,14 @@ import (
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
-// ErrTooManyStreams says that the data plane has no stream number left.
-var ErrTooManyStreams = errors.New("the replica has no room for another stream")
+// Errors of SetConfig: what the replica is too small for.
+var (
+	// ErrTooManyStreams: the data plane has no stream number left.
+	ErrTooManyStreams = errors.New("the replica has no room for another stream")
+	// ErrTableSize: a stream's table does not fit the replica, or its targets
+	// do not fit the table.
+	ErrTableSize = errors.New("table size does not fit")
+)
 
 // ErrTooManyFlows says that the data plane has no number for a flow's counters
 // left.
@@ -44,7 +50,7 @@ func (b *Balancer) Watch(fn func(streams []string)) (stop func()) {
 // New streams get their tables before the rules that lead to them, and streams
 // that are no more lose theirs after.
 func (b *Balancer) SetConfig(ctx context.Context, config Config) error {
-	if err := config.Validate(); err != nil {
+	if err := errors.Join(config.Validate(), b.checkTables(&config)); err != nil {
 		return err
 	}
 	b.configMu.Lock()
@@ -73,6 +79,25 @@ func (b *Balancer) SetConfig(ctx context.Context, config Config) error {
 	b.config.Store(&config)
 	b.tell(changedStreams(before, &config))
 	return nil
+}
+
+// checkTables returns which streams' tables are too large for the replica, or
+// too small for the targets that they may get.
+func (b *Balancer) checkTables(config *Config) error {
+	var problems []error
+	for _, c := range config.Streams {
+		var s stream
+		b.shape(&s, c)
+		if s.size > b.limits.MaxTableSize {
+			problems = append(problems, fmt.Errorf("stream %q: %w: %d slots, the replica has room for %d",
+				c.Name, ErrTableSize, s.size, b.limits.MaxTableSize))
+		}
+		if most := min(s.maxTargets, b.limits.Targets-1); most > int(s.size) {
+			problems = append(problems, fmt.Errorf("stream %q: %w: %d slots are too few for %d targets",
+				c.Name, ErrTableSize, s.size, most))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // addStreams gives numbers to the streams that are new. All or none get one.

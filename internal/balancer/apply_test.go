@@ -91,6 +91,26 @@ func TestStreamGoesAndComesBack(t *testing.T) {
 	}
 }
 
+// A stream that is removed while its table is being written loses it all the same.
+func TestStreamGoesMidway(t *testing.T) {
+	f := start(t, Stream{Name: "web"})
+	f.plane.set(func() { f.plane.hold, f.plane.calls = make(chan struct{}), make(chan struct{}, 1) })
+	f.join(1, "web")
+	<-f.plane.calls
+	f.config(Config{})
+	close(f.plane.hold)
+	f.wait(func(s Snapshot) bool { return len(s.Target("target-1").InTable) == 0 })
+	f.config(Config{Streams: []Stream{{Name: "sip"}}})
+	if err := f.Unregister(t.Context(), "conn-1"); err != nil {
+		t.Fatal(err)
+	}
+	f.plane.set(func() {
+		if len(f.plane.tables) != 0 {
+			t.Errorf("%d tables are left", len(f.plane.tables))
+		}
+	})
+}
+
 func TestWatchVIPs(t *testing.T) {
 	f := start(t, Stream{Name: "web"}, Stream{Name: "sip"})
 	var told []string
@@ -126,6 +146,15 @@ func TestBadConfigKeepsTheLast(t *testing.T) {
 		`nats[0]: target port 0`, `affinity: 16777217 flows are not within 0 to 16777216`,
 	} {
 		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("error does not say %q: %v", part, err)
+		}
+	}
+	sizes := Config{Streams: []Stream{{Name: "large", TableSize: 1009}, {Name: "small", TableSize: 89}}}
+	for _, part := range []string{
+		`stream "large": table size does not fit: 1009 slots, the replica has room for 1004`,
+		`stream "small": table size does not fit: 89 slots are too few for 100 targets`,
+	} {
+		if err := f.SetConfig(t.Context(), sizes); !errors.Is(err, ErrTableSize) || !strings.Contains(err.Error(), part) {
 			t.Errorf("error does not say %q: %v", part, err)
 		}
 	}

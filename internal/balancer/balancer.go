@@ -16,10 +16,11 @@ import (
 
 // Limits of the numbers that the data plane was made for.
 type Limits struct {
-	Streams   int    // numbers 0 to Streams-1
-	Targets   int    // numbers 1 to Targets-1
-	Flows     int    // numbers 0 to Flows-1; 0 = lb.DefaultMaxFlows
-	TableSize uint32 // of a stream that does not say; 0 = maglev.DefaultSize
+	Streams      int    // numbers 0 to Streams-1
+	Targets      int    // numbers 1 to Targets-1
+	Flows        int    // numbers 0 to Flows-1; 0 = lb.DefaultMaxFlows
+	TableSize    uint32 // of a stream that does not say; 0 = maglev.DefaultSize
+	MaxTableSize uint32 // of any stream; 0 = TableSize
 }
 
 // bringUps bounds how many links are being brought up at once: each waits for
@@ -52,6 +53,7 @@ type Balancer struct {
 	legs     map[string]*leg // by interface name
 	present  map[string]nl.Link
 	programs map[int]attachment // reply programs, by the link's index
+	bringing map[int]bool       // links that are being brought up, by index
 	retired  []attachment       // to be closed
 
 	flowStates []FlowState // replaced, never written to
@@ -72,11 +74,17 @@ func New(dp DataPlane, links Links, limits Limits, log *slog.Logger) (*Balancer,
 	if limits.Flows == 0 {
 		limits.Flows = lb.DefaultMaxFlows
 	}
+	if limits.MaxTableSize == 0 {
+		limits.MaxTableSize = limits.TableSize
+	}
 	if limits.Streams < 1 || limits.Flows < 1 || limits.Targets < 2 || limits.Targets > maglev.MaxBackends+1 {
 		return nil, fmt.Errorf("limits of %d streams, %d flows and %d targets are out of range", limits.Streams, limits.Flows, limits.Targets)
 	}
 	if !maglev.IsPrime(limits.TableSize) {
 		return nil, fmt.Errorf("%w: %d", maglev.ErrSize, limits.TableSize)
+	}
+	if limits.TableSize > limits.MaxTableSize {
+		return nil, fmt.Errorf("%w: %d slots, at most %d", ErrTableSize, limits.TableSize, limits.MaxTableSize)
 	}
 	b := &Balancer{
 		dp: dp, links: links, limits: limits, log: log,
@@ -87,6 +95,7 @@ func New(dp DataPlane, links Links, limits Limits, log *slog.Logger) (*Balancer,
 		legs:     map[string]*leg{},
 		present:  map[string]nl.Link{},
 		programs: map[int]attachment{},
+		bringing: map[int]bool{},
 		streamID: numbers{first: 0, end: limits.Streams},
 		targetID: numbers{first: 1, end: limits.Targets},
 		flows:    flowNumbers{numbers: numbers{first: 0, end: limits.Flows}},

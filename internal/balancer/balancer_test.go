@@ -5,8 +5,6 @@ package balancer
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -289,51 +287,11 @@ func TestCloseMidway(t *testing.T) {
 	f.links.add(300, "late")
 }
 
-// TestReplicasAgree: two replicas whose targets come and go in different orders
-// have the same tables, by name, once they have the same targets.
-func TestReplicasAgree(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 0))
-	const n = 20
-	var stay []int
-	for i := range n {
-		if rnd.IntN(3) > 0 {
-			stay = append(stay, i)
-		}
-	}
-	var tables [2][]string
-	for replica := range tables {
-		f := start(t, Stream{Name: "web"})
-		for _, i := range rnd.Perm(n) {
-			f.join(i, "web")
-			if !slices.Contains(stay, i) && rnd.IntN(2) == 0 {
-				f.links.remove(100 + i)
-			}
-		}
-		for _, i := range rnd.Perm(n) {
-			if !slices.Contains(stay, i) {
-				if err := f.Unregister(t.Context(), fmt.Sprintf("conn-%d", i)); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		f.wantTable("web", stay...)
-		names := map[uint16]string{}
-		for _, target := range f.Snapshot().Targets {
-			names[target.ID] = target.Name
-		}
-		for _, id := range f.plane.tables[0] {
-			tables[replica] = append(tables[replica], names[id])
-		}
-	}
-	if !slices.Equal(tables[0], tables[1]) {
-		t.Error("the replicas' tables differ")
-	}
-}
-
 func TestLimits(t *testing.T) {
-	for _, limits := range []Limits{{}, {Streams: 1, Targets: 1}, {Streams: 1, Targets: maglev.MaxBackends + 2}, {Streams: 1, Targets: 2, TableSize: 4}, {Streams: 1, Targets: 2, Flows: -1}} {
+	for _, limits := range []Limits{
+		{}, {Streams: 1, Targets: 1}, {Streams: 1, Targets: maglev.MaxBackends + 2}, {Streams: 1, Targets: 2, TableSize: 4},
+		{Streams: 1, Targets: 2, Flows: -1}, {Streams: 1, Targets: 2, TableSize: 7, MaxTableSize: 5},
+	} {
 		if _, err := New(newFakePlane(t), &fakeLinks{}, limits, nil); err == nil {
 			t.Errorf("New accepts %+v", limits)
 		}

@@ -20,6 +20,11 @@
 // slot whose target is unknown. The reply program stays on a link until the
 // link is gone, so that a target that leaves can answer what it was sent.
 //
+// A target's weight scales its share of the slots. One of weight 0, or that
+// drains, has none and is in no table, but it stays a target like others: it
+// counts towards max-targets, and as long as its leg works the data plane knows
+// where it is, for the flows and fragments that were sent to it before.
+//
 // # Order of work
 //
 // One goroutine, the settler, writes tables and targets. Whoever changes state

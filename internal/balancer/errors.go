@@ -5,6 +5,8 @@ package balancer
 import (
 	"errors"
 	"fmt"
+
+	"github.com/weft-project/weft/internal/maglev"
 )
 
 // Errors of Register that do not depend on a stream.
@@ -13,6 +15,8 @@ var (
 	ErrTooManyTargets = errors.New("the replica has no room for another target")
 	// ErrInterfaceTaken: another connection has the leg interface.
 	ErrInterfaceTaken = errors.New("leg interface is taken by another connection")
+	// ErrWeight: the weight of a target is out of range.
+	ErrWeight = maglev.ErrWeight
 	// ErrClosed says that the balancer has been closed.
 	ErrClosed = errors.New("balancer is closed")
 )

@@ -37,9 +37,11 @@ type fakePlane struct {
 	tables   map[uint32][]uint16
 	writes   map[uint32]int
 	targets  map[uint16]lb.Target
+	placed   int // calls of SetTarget
 	attached map[int]bool
 	fail     map[string]error // by method
 	hold     chan struct{}    // when set, SetTable waits for a value
+	attach   chan struct{}    // when set, AttachLeg announces itself and waits, each by a value
 	calls    chan struct{}    // when set, gets one for each SetTable that begins
 }
 
@@ -98,6 +100,7 @@ func (p *fakePlane) SetTarget(id uint16, target lb.Target) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.targets[id] = target
+	p.placed++
 	return p.fail["SetTarget"]
 }
 
@@ -118,6 +121,13 @@ type program func() error
 func (p program) Close() error { return p() }
 
 func (p *fakePlane) AttachLeg(ifindex int) (io.Closer, error) {
+	p.mu.Lock()
+	attach := p.attach
+	p.mu.Unlock()
+	if attach != nil {
+		attach <- struct{}{}
+		<-attach
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.fail["AttachLeg"]; err != nil {
@@ -267,7 +277,8 @@ func start(t testing.TB, streams ...Stream) *fixture {
 	t.Cleanup(func() { goleak.VerifyNone(t, opt) })
 	f := &fixture{t: t, plane: newFakePlane(t), links: &fakeLinks{}}
 	var err error
-	f.Balancer, err = New(f.plane, f.links, Limits{Streams: 4, Targets: 200, Flows: 4, TableSize: testSize}, slog.New(slog.DiscardHandler))
+	limits := Limits{Streams: 4, Targets: 200, Flows: 4, TableSize: testSize, MaxTableSize: 4 * testSize}
+	f.Balancer, err = New(f.plane, f.links, limits, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

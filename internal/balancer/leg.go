@@ -31,7 +31,7 @@ type leg struct {
 	mac, legMAC net.HardwareAddr
 
 	index    int  // of the link that is there, 0 = none
-	busy     bool // a goroutine is bringing it up
+	busy     bool // a goroutine is bringing it up, or will again
 	up       bool // program attached and carrier: packets may be sent
 	failures int
 	err      error // of the last attempt to bring it up
@@ -82,8 +82,9 @@ func (b *Balancer) follow(l *leg) {
 		b.rouse()
 		b.notify()
 	}
-	if l.index != 0 && !attached && !l.busy {
-		l.busy = true
+	// The link may be busy for a leg that had it before this one.
+	if l.index != 0 && !attached && !l.busy && !b.bringing[l.index] {
+		l.busy, b.bringing[l.index] = true, true
 		index := l.index
 		b.work.Go(func() { b.bringUp(l, index) })
 	}
@@ -161,9 +162,15 @@ func (b *Balancer) bringUp(l *leg, index int) {
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	delete(b.bringing, index)
 	if b.legs[l.iface] != l || l.index != index { // overtaken by events
 		l.busy = false
-		if err == nil {
+		switch {
+		case err != nil:
+		case b.present[l.iface].Index == index: // as when the leg goes later
+			b.programs[index] = made
+			b.notify()
+		default:
 			b.retire(made)
 		}
 		b.followName(l.iface)

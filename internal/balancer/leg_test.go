@@ -61,3 +61,29 @@ func TestLinkOutlivesItsLeg(t *testing.T) {
 	f.Close()
 	f.wantPrograms()
 }
+
+// A leg that goes while its link is being brought up, and comes again, does not
+// get a second reply program.
+func TestLegComesAgainMidway(t *testing.T) {
+	f := start(t, Stream{Name: "web"})
+	attach := make(chan struct{})
+	f.plane.attach = attach
+	f.join(1, "web")
+	<-attach
+	if err := f.Unregister(t.Context(), "conn-1"); err != nil {
+		t.Fatal(err)
+	}
+	f.register(wish(1, "web"))
+	attach <- struct{}{}
+	f.wantTable("web", 1)
+	f.wantPrograms(101)
+	f.links.remove(101)
+	f.wantPrograms()
+
+	// The link goes in the middle.
+	f.links.add(201, ifname(1))
+	<-attach
+	f.links.remove(201)
+	attach <- struct{}{}
+	f.wantPrograms()
+}

@@ -240,7 +240,7 @@ func TestAnswersAfterLeaving(t *testing.T) {
 // BenchmarkJoinLeave measures from the link's appearance to the target in force,
 // and back out, with other targets in the table.
 func BenchmarkJoinLeave(b *testing.B) {
-	for _, n := range []int{1, 100, 500} {
+	for _, n := range []int{1, 100, 500, 1000} {
 		b.Run(fmt.Sprintf("targets=%d", n), func(b *testing.B) {
 			f := newReplica(b)
 			config := f.router.Config(1)

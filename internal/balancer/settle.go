@@ -31,8 +31,15 @@ type stream struct {
 	failures          int
 	notBefore         time.Time
 
-	table map[string]*target // in force, by name; also when it is empty
-	slots uint32             // size of the table in force, 0 = cleared
+	table map[string]share // in force, by name; also when it is empty
+	slots uint32           // size of the table in force, 0 = cleared
+}
+
+// share is what a target has of a table.
+type share struct {
+	target *target
+	weight uint16
+	slots  int
 }
 
 // await is a state of a stream to wait for.
@@ -165,21 +172,29 @@ func (b *Balancer) dirty() func(func(*stream) bool) {
 type plan struct {
 	want    uint64
 	size    uint32
+	removed bool     // the stream is no longer configured
+	places  []place  // of the targets that have joined, with slots or without
 	members []member // that are to have slots, sorted by name
+}
+
+// place is where the leg of a target is.
+type place struct {
+	*target
+	at  lb.Target
+	set bool // the data plane knows it there
 }
 
 type member struct {
 	*target
-	at  lb.Target // where the leg is
-	set bool      // the data plane knows it there
+	weight uint16
 }
 
 func (b *Balancer) plan(s *stream) plan {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p := plan{want: s.want, size: s.size}
+	p := plan{want: s.want, size: s.size, removed: s.removed}
 	s.urgent = false
-	if s.removed {
+	if p.removed {
 		return p
 	}
 	for _, t := range b.targets {
@@ -188,7 +203,10 @@ func (b *Balancer) plan(s *stream) plan {
 			continue
 		}
 		at := lb.Target{IfIndex: l.index, MAC: l.mac, LegMAC: l.legMAC}
-		p.members = append(p.members, member{t, at, t.isSet && same(at, t.set)})
+		p.places = append(p.places, place{t, at, t.isSet && same(at, t.set)})
+		if weight := t.share(); weight > 0 {
+			p.members = append(p.members, member{t, weight})
+		}
 	}
 	slices.SortFunc(p.members, func(a, b member) int { return strings.Compare(a.name, b.name) })
 	return p
@@ -203,9 +221,10 @@ func same(a, b lb.Target) bool {
 // table has any more are dropped.
 func (b *Balancer) build(s *stream) {
 	p := b.plan(s)
-	err := b.place(p.members)
+	err := b.place(p.places)
+	var table []uint16
 	if err == nil {
-		err = b.write(s, p)
+		table, err = b.write(s, p)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -218,70 +237,85 @@ func (b *Balancer) build(s *stream) {
 		return
 	}
 	s.done, s.failures = p.want, 0
-	before := s.table
-	s.table = map[string]*target{}
-	for _, m := range p.members {
-		s.table[m.name] = m.target
-		m.tables[s] = true
+	if table != nil || len(p.members) == 0 {
+		s.flipped(p, table)
 	}
-	for name, t := range before {
-		if s.table[name] != t {
-			delete(t.tables, s)
-		}
-	}
-	if s.removed {
+	if p.removed { // not if it was removed meanwhile: then its table is yet to be cleared
 		b.leaving = slices.DeleteFunc(b.leaving, func(other *stream) bool { return other == s })
 		b.streamID.free(int(s.id))
 	}
 }
 
-// place tells the data plane where the members are.
-func (b *Balancer) place(members []member) error {
-	for _, m := range members {
-		if m.set {
+// flipped notes the table of a plan, that is in force now. The caller holds the
+// lock.
+func (s *stream) flipped(p plan, table []uint16) {
+	slots := map[uint16]int{}
+	for _, id := range table {
+		slots[id]++
+	}
+	before := s.table
+	s.table = map[string]share{}
+	for _, m := range p.members {
+		s.table[m.name] = share{m.target, m.weight, slots[m.id]}
+		m.tables[s] = true
+	}
+	for name, old := range before {
+		if s.table[name].target != old.target {
+			delete(old.target.tables, s)
+		}
+	}
+}
+
+// place tells the data plane where the targets are. Those without slots are
+// placed, too: flows that were sent to them before are still to reach them.
+func (b *Balancer) place(places []place) error {
+	for _, t := range places {
+		if t.set {
 			continue
 		}
-		if err := b.dp.SetTarget(m.id, m.at); err != nil {
-			return fmt.Errorf("place target %q: %w", m.name, err)
+		if err := b.dp.SetTarget(t.id, t.at); err != nil {
+			return fmt.Errorf("place target %q: %w", t.name, err)
 		}
 		b.mu.Lock()
-		m.target.set, m.isSet = m.at, true
+		t.target.set, t.isSet = t.at, true
 		b.mu.Unlock()
 	}
 	return nil
 }
 
-// write puts the table of a plan in force, unless the one in force is the same.
-// Only the settler reads and writes s.table and s.slots without the lock.
-func (b *Balancer) write(s *stream, p plan) error {
+// write puts the table of a plan in force and returns it, nil when it is the
+// one in force already or none. Only the settler reads and writes s.table and
+// s.slots without the lock.
+func (b *Balancer) write(s *stream, p plan) ([]uint16, error) {
 	if len(p.members) == 0 {
-		if s.slots != 0 || s.removed {
+		if s.slots != 0 || p.removed {
 			if err := b.dp.ClearTable(s.id); err != nil {
-				return fmt.Errorf("clear table of stream %q: %w", s.name, err)
+				return nil, fmt.Errorf("clear table of stream %q: %w", s.name, err)
 			}
 		}
 		s.slots = 0
-		return nil
+		return nil, nil
 	}
-	names := make([]string, len(p.members))
+	names, weights := make([]string, len(p.members)), make([]uint16, len(p.members))
 	unchanged := s.slots == p.size && len(s.table) == len(p.members)
 	for i, m := range p.members {
-		names[i] = m.name
-		unchanged = unchanged && s.table[m.name] == m.target
+		names[i], weights[i] = m.name, m.weight
+		old := s.table[m.name]
+		unchanged = unchanged && old.target == m.target && old.weight == m.weight
 	}
 	if unchanged {
-		return nil
+		return nil, nil
 	}
-	table, err := maglev.Build(p.size, names)
+	table, err := maglev.BuildWeighted(p.size, names, weights)
 	if err != nil {
-		return fmt.Errorf("build table of stream %q: %w", s.name, err)
+		return nil, fmt.Errorf("build table of stream %q: %w", s.name, err)
 	}
 	for i, slot := range table {
 		table[i] = p.members[slot-1].id
 	}
 	if err := b.dp.SetTable(s.id, table); err != nil {
-		return fmt.Errorf("write table of stream %q: %w", s.name, err)
+		return nil, fmt.Errorf("write table of stream %q: %w", s.name, err)
 	}
 	s.slots = p.size
-	return nil
+	return table, nil
 }

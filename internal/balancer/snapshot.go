@@ -25,6 +25,7 @@ type StreamState struct {
 	TableSize  uint32
 	MaxTargets int
 	Targets    []string // in the table in force, sorted
+	Slots      []int    // of each of Targets
 	Pending    bool     // a newer table is being built
 	Error      string   // why the last table could not be put in force
 }
@@ -39,12 +40,16 @@ type FlowState struct {
 // TargetState is the state of a registered target, or of one that has gone but
 // is in a table still.
 type TargetState struct {
-	Name    string
-	ID      uint16
-	Streams []string // wanted, sorted
-	Held    []string // of Streams; the workload is not ready for their traffic yet
-	InTable []string // streams that send it traffic, sorted
-	Legs    []LegState
+	Name   string
+	ID     uint16
+	Weight uint16
+	// Draining targets, and those of weight 0, are in no table.
+	Draining bool
+	Placed   bool     // the data plane knows where it is
+	Streams  []string // wanted, sorted
+	Held     []string // of Streams; the workload is not ready for their traffic yet
+	InTable  []string // streams that send it traffic, sorted
+	Legs     []LegState
 }
 
 // LegState is the state of one leg of a target.
@@ -93,6 +98,9 @@ func (b *Balancer) Snapshot() Snapshot {
 			state.Targets = append(state.Targets, name)
 		}
 		slices.Sort(state.Targets)
+		for _, name := range state.Targets {
+			state.Slots = append(state.Slots, s.table[name].slots)
+		}
 		snapshot.Streams = append(snapshot.Streams, state)
 	}
 	legs := map[int]bool{}
@@ -106,7 +114,10 @@ func (b *Balancer) Snapshot() Snapshot {
 	}
 	slices.Sort(snapshot.Leaving)
 	for _, t := range b.targets {
-		state := TargetState{Name: t.name, ID: t.id, Streams: slices.Clone(t.streams), Held: slices.Clone(t.held)}
+		state := TargetState{
+			Name: t.name, ID: t.id, Weight: t.weight, Draining: t.drains, Placed: t.isSet,
+			Streams: slices.Clone(t.streams), Held: slices.Clone(t.held),
+		}
 		for s := range t.tables {
 			state.InTable = append(state.InTable, s.name)
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-project/weft/internal/maglev"
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
@@ -20,6 +21,13 @@ type Target struct {
 	MAC        net.HardwareAddr // of the workload's interface
 	LegMAC     net.HardwareAddr // of the leg's interface
 	Streams    []string         // that it joins, in any order
+	// Weight scales its share of the slots: 0 to maglev.MaxWeight, nil = 1. With
+	// 0 it gets no slots.
+	Weight *uint16
+	// Draining takes its slots, too: it gets no new flows. Like one of weight 0
+	// it stays placed in the data plane, so that what was sent to it before
+	// still reaches it.
+	Draining bool
 	// Hold names those of Streams that the workload may not be ready for. Ones
 	// that the target newly joins send it nothing before it is registered
 	// without holding them, or HoldLimit has passed.
@@ -36,6 +44,8 @@ type target struct {
 	streams []string // wanted by the newest registration; sorted
 	held    []string // of streams, but not in their tables yet
 	release *time.Timer
+	weight  uint16
+	drains  bool
 	legs    []*leg // oldest first; none when the target has gone
 	set     lb.Target
 	isSet   bool             // whether the data plane knows id, as set
@@ -45,6 +55,14 @@ type target struct {
 // joined returns the streams that are to send the target traffic.
 func (t *target) joined() []string {
 	return slices.DeleteFunc(slices.Clone(t.streams), func(name string) bool { return slices.Contains(t.held, name) })
+}
+
+// share returns the weight that counts.
+func (t *target) share() uint16 {
+	if t.drains {
+		return 0
+	}
+	return t.weight
 }
 
 // leg returns the newest leg that works, nil when there is none.
@@ -60,7 +78,7 @@ func (t *target) leg() *leg {
 // Register makes a target of t or changes the one that its connection brought
 // before; it may be repeated. It returns when the streams that the target no
 // longer wants have tables without it, and, if its leg works, the ones it wants
-// have tables with it. Streams that are not configured are refused with an
+// have tables with it at its weight. Streams that are not configured are refused with an
 // UnknownStreamError, but for those that the target has joined before and the
 // configuration has lost since: it is back in them as soon as they are.
 func (b *Balancer) Register(ctx context.Context, t Target) error {
@@ -79,10 +97,33 @@ func (b *Balancer) Register(ctx context.Context, t Target) error {
 	known.streams = streams
 	b.hold(known, before, t.Hold)
 	b.setLeg(known, t)
-	waitFor := b.rejoin(known, before)
+	waitFor := append(b.rejoin(known, before), b.weigh(known, t)...)
 	b.notify()
 	b.mu.Unlock()
 	return b.await(ctx, waitFor)
+}
+
+// weigh gives a target the weight of a registration. If that changes its share,
+// it queues the streams that the target has joined, and returns what to wait
+// for; one that is to get no more traffic goes first.
+func (b *Balancer) weigh(t *target, wish Target) []await {
+	before := t.share()
+	t.weight, t.drains = maglev.DefaultWeight, wish.Draining
+	if wish.Weight != nil {
+		t.weight = *wish.Weight
+	}
+	if t.share() == before {
+		return nil
+	}
+	var waitFor []await
+	for _, name := range t.joined() {
+		if s := b.streams[name]; s != nil {
+			if state := b.touch(s, t.share() == 0); t.leg() != nil {
+				waitFor = append(waitFor, state)
+			}
+		}
+	}
+	return waitFor
 }
 
 // rejoin queues the streams that differ from those a target had joined before,
@@ -130,6 +171,9 @@ func (b *Balancer) hold(t *target, joined, hold []string) {
 // admit checks a registration against what there is, and returns its target,
 // new when it has to be. It changes nothing when it returns an error.
 func (b *Balancer) admit(t Target, streams []string) (*target, error) {
+	if t.Weight != nil && *t.Weight > maglev.MaxWeight {
+		return nil, fmt.Errorf("%w: %d is more than %d", ErrWeight, *t.Weight, maglev.MaxWeight)
+	}
 	if l := b.legs[t.Interface]; l != nil && l.connection != t.Connection {
 		return nil, fmt.Errorf("%w: %s", ErrInterfaceTaken, t.Interface)
 	}
@@ -153,7 +197,7 @@ func (b *Balancer) admit(t Target, streams []string) (*target, error) {
 	if !ok {
 		return nil, ErrTooManyTargets
 	}
-	known = &target{name: t.Name, id: uint16(id), tables: map[*stream]bool{}}
+	known = &target{name: t.Name, id: uint16(id), weight: maglev.DefaultWeight, tables: map[*stream]bool{}}
 	b.targets[t.Name] = known
 	return known, nil
 }

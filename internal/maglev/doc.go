@@ -11,10 +11,14 @@
 // size is at least 650 times the number of backends. (The 1 % of the paper at
 // 100 times is the imbalance of shares, not the disruption.)
 //
-// A table is a pure function of the set of names: permutations are derived
-// from the SHA-256 of the name, turns are taken in the order of the names, and
-// the order in which backends came does not enter. Balancers that know the
-// same names therefore have the same tables without talking to each other. Two
-// names whose permutations coincide are no special case: the one that sorts
-// first takes its turn first.
+// Weights scale how often a backend's turn comes, and so its share. The slots
+// that change hands when one leaves or gets another weight stay few, because the
+// order of the others' turns stays.
+//
+// A table is a pure function of the set of names with their weights:
+// permutations are derived from the SHA-256 of the name, turns are taken in the
+// order of the names, and the order in which backends came does not enter.
+// Balancers that know the same backends therefore have the same tables without
+// talking to each other. Two names whose permutations coincide are no special
+// case: the one that sorts first takes its turn first.
 package maglev

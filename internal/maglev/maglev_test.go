@@ -126,7 +126,7 @@ func TestPinned(t *testing.T) {
 
 func TestCollidingPermutations(t *testing.T) {
 	table := make([]uint16, 11)
-	fill(table, []backend{{name: "a", slot: 1, next: 4, skip: 3}, {name: "b", slot: 2, next: 4, skip: 3}})
+	fill(table, []backend{{name: "a", weight: 1, slot: 1, next: 4, skip: 3}, {name: "b", weight: 1, slot: 2, next: 4, skip: 3}})
 	// Along the common permutation 4, 7, 10, 2, 5, 8, 0, 3, 6, 9, 1 they alternate.
 	want := []uint16{1, 1, 2, 2, 1, 1, 1, 2, 2, 2, 1}
 	if !slices.Equal(table, want) {

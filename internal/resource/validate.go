@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weft-project/weft/internal/maglev"
 	"github.com/weft-project/weft/pkg/apis/v1alpha1"
 )
 
@@ -72,12 +73,7 @@ func (c *checker) validate() {
 	case *v1alpha1.Conduit:
 		c.conduit(&o.Spec)
 	case *v1alpha1.Stream:
-		if n := *o.Spec.MaxTargets; n < 1 || n > 10000 {
-			c.errorf("spec.max-targets", "must be between 1 and 10000, not %d", n)
-		}
-		if o.Spec.Conduit == "" {
-			c.warnf("spec.conduit", "the stream has no conduit, so no traffic can reach it")
-		}
+		c.stream(&o.Spec)
 	case *v1alpha1.Vip:
 		c.vip(o)
 	case *v1alpha1.Flow:
@@ -123,6 +119,25 @@ func article(kind string) string {
 		return "an " + kind
 	}
 	return "a " + kind
+}
+
+func (c *checker) stream(spec *v1alpha1.StreamSpec) {
+	if n := *spec.MaxTargets; n < 1 || n > 10000 {
+		c.errorf("spec.max-targets", "must be between 1 and 10000, not %d", n)
+	}
+	if size := spec.TableSize; size != nil {
+		switch {
+		case *size > v1alpha1.MaxTableSize:
+			c.errorf("spec.table-size", "must be at most %d, not %d", v1alpha1.MaxTableSize, *size)
+		case !maglev.IsPrime(*size):
+			c.errorf("spec.table-size", "must be a prime number, which %d is not", *size)
+		case *size < *spec.MaxTargets:
+			c.errorf("spec.table-size", "%d slots are too few for %d targets (max-targets)", *size, *spec.MaxTargets)
+		}
+	}
+	if spec.Conduit == "" {
+		c.warnf("spec.conduit", "the stream has no conduit, so no traffic can reach it")
+	}
 }
 
 func (c *checker) vip(o *v1alpha1.Vip) {

@@ -136,6 +136,16 @@ func TestValidation(t *testing.T) {
 			`f:6: Stream x: spec.max-targets: must be between 1 and 10000, not 0`,
 			`f:13: Stream y: spec.max-targets: must be between 1 and 10000, not 10001`,
 		}},
+		{"table-size", strings.Join([]string{
+			manifest("Stream", "a", "conduit: lb\ntable-size: 100"), manifest("Stream", "b", "conduit: lb\ntable-size: 16777259"),
+			manifest("Stream", "c", "conduit: lb\ntable-size: 97"), manifest("Stream", "d", "conduit: lb\nmax-targets: 97\ntable-size: 97"),
+			manifest("Stream", "e", "conduit: lb\ntable-size: 0"), manifest("Stream", "f", "conduit: lb\ntable-size: 16777213"),
+		}, "---\n"), []string{
+			`f:6: Stream a: spec.table-size: must be a prime number, which 100 is not`,
+			`f:13: Stream b: spec.table-size: must be at most 16777213, not 16777259`,
+			`f:20: Stream c: spec.table-size: 97 slots are too few for 100 targets (max-targets)`,
+			`f:35: Stream e: spec.table-size: must be a prime number, which 0 is not`,
+		}},
 		{"stream without conduit", manifest("Stream", "x", "max-targets: 1"), []string{
 			`f:5: warning: Stream x: spec.conduit: the stream has no conduit, so no traffic can reach it`,
 		}},

@@ -218,6 +218,11 @@ func TestBadRequests(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	request := attachRequest("a", "web")
+	request.Spec.Netns, request.Spec.Labels = w.path, map[string]string{"weight": "3.5"}
+	if _, err := admin.Attach(within(t), request); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), `labels[weight]: "3.5"`) {
+		t.Errorf("weight 3.5: %v", err)
+	}
 	if legs := f.forwarder.legs(); len(legs) != 0 {
 		t.Errorf("%v remain", legs)
 	}

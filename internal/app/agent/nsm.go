@@ -58,7 +58,9 @@ func (m *nsm) Request(ctx context.Context, request attachment.Request) (attachme
 	if err != nil {
 		return attachment.Connection{}, err
 	}
-	fill(conn, request, ref.Path)
+	if err := fill(conn, request, ref.Path); err != nil {
+		return attachment.Connection{}, err
+	}
 	answer, err := m.client.Request(ctx, &networkservice.NetworkServiceRequest{
 		Connection:           conn,
 		MechanismPreferences: []*networkservice.Mechanism{mechanism(request, ref.Path)},
@@ -120,9 +122,19 @@ func (m *nsm) connection(request attachment.Request) (*networkservice.Connection
 	return conn, nil
 }
 
-// fill writes what is wanted into a connection. Streams travel in the extra
-// context, because changed labels do not pass the SDK's clients.
-func fill(conn *networkservice.Connection, request attachment.Request, path string) {
+// fill writes what is wanted into a connection. Streams, weight and draining
+// travel in the extra context, because changed labels do not pass the SDK's
+// clients. They are always there: a label that was removed would still count.
+func fill(conn *networkservice.Connection, request attachment.Request, path string) error {
+	labels := &networkservice.Connection{Labels: request.Labels}
+	weight, err := extracontext.Weight(labels)
+	if err != nil {
+		return invalid("labels[weight]", err.Error())
+	}
+	drain, err := extracontext.Drain(labels)
+	if err != nil {
+		return invalid("labels[drain]", err.Error())
+	}
 	conn.State = networkservice.State_UP
 	conn.NetworkService = request.Service
 	conn.NetworkServiceEndpointName = request.Endpoint
@@ -131,11 +143,14 @@ func fill(conn *networkservice.Connection, request attachment.Request, path stri
 		conn.Mechanism = mechanism(request, path)
 	}
 	extracontext.SetStreams(conn, request.Streams)
+	extracontext.SetWeight(conn, weight)
+	extracontext.SetDrain(conn, drain)
 	extracontext.SetTarget(conn, request.Target)
 	if conn.Context.EthernetContext == nil {
 		conn.Context.EthernetContext = &networkservice.EthernetContext{}
 	}
 	conn.Context.EthernetContext.SrcMac = request.MAC.String()
+	return nil
 }
 
 func mechanism(request attachment.Request, path string) *networkservice.Mechanism {

@@ -92,7 +92,10 @@ func (s *server) Update(ctx context.Context, request *agentv1.UpdateRequest) (*a
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	change := attachment.Change{Join: request.GetJoinStreams(), Leave: request.GetLeaveStreams()}
+	change := attachment.Change{
+		Join: request.GetJoinStreams(), Leave: request.GetLeaveStreams(),
+		SetLabels: request.GetSetLabels(), UnsetLabels: request.GetUnsetLabels(),
+	}
 	if request.GetStreams() != nil {
 		change.Streams = append([]string{}, request.GetStreams().GetNames()...)
 	}

@@ -43,7 +43,8 @@ type Config struct {
 	VLAN              uint16 // tag on the external interface, 0 = none
 	CIDRPrefixes      []netip.Prefix
 	MTU               uint32 // of connections, 0 = the client's
-	TableSize         uint32 // of streams that do not say, 0 = maglev.DefaultSize
+	TableSize         uint32 // of streams that do not say, a prime number, 0 = maglev.DefaultSize
+	MaxTableSize      uint32 // of streams that say, 0 = TableSize; every stream takes 4 bytes for each slot
 	MaxStreams        int    // 0 = lb.DefaultMaxStreams
 	MaxTargets        int    // 0 = lb.DefaultMaxTargets
 
@@ -68,6 +69,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.TableSize == 0 {
 		c.TableSize = maglev.DefaultSize
+	}
+	if c.MaxTableSize == 0 {
+		c.MaxTableSize = c.TableSize
 	}
 	if c.MaxStreams == 0 {
 		c.MaxStreams = lb.DefaultMaxStreams
@@ -95,6 +99,8 @@ func (c Config) Validate() error {
 	need(len(c.ServiceNames) > 0 || c.Conduit != "" && c.Trench != "", "neither ServiceNames nor Conduit and Trench are set")
 	need(c.ExternalInterface != "", "ExternalInterface is empty")
 	need(c.TableSize == 0 || maglev.IsPrime(c.TableSize), "TableSize %d is not a prime number", c.TableSize)
+	need(c.MaxTableSize == 0 || c.MaxTableSize >= c.withDefaults().TableSize, "MaxTableSize %d is less than TableSize", c.MaxTableSize)
+	need(c.MaxTableSize <= lb.MaxTableSize, "MaxTableSize %d is more than %d", c.MaxTableSize, lb.MaxTableSize)
 	need(!c.PassSocket || c.ListenOn == nil || c.ListenOn.Scheme == "unix", "PassSocket needs a unix socket, ListenOn is %s", c.ListenOn)
 	need(c.IdleTimeout >= 0 && c.Drain >= 0, "IdleTimeout or Drain is negative")
 	if _, err := ipam.NewPool(c.CIDRPrefixes...); err != nil {

@@ -83,13 +83,16 @@ func (c *Component) startBalancer(ctx context.Context, deps Deps) error {
 	var err error
 	c.plane, err = lb.New(lb.Config{
 		NetNS: c.config.NetNS, Interface: c.config.ExternalInterface, VLAN: c.config.VLAN,
-		MaxStreams: c.config.MaxStreams, MaxTargets: c.config.MaxTargets, MaxTableSize: c.config.TableSize,
+		MaxStreams: c.config.MaxStreams, MaxTargets: c.config.MaxTargets, MaxTableSize: c.config.MaxTableSize,
 	})
 	if err != nil {
 		return err
 	}
 	c.onStop(c.plane.Close)
-	limits := balancer.Limits{Streams: c.config.MaxStreams, Targets: c.config.MaxTargets, TableSize: c.config.TableSize}
+	limits := balancer.Limits{
+		Streams: c.config.MaxStreams, Targets: c.config.MaxTargets,
+		TableSize: c.config.TableSize, MaxTableSize: c.config.MaxTableSize,
+	}
 	c.balancer, err = balancer.New(c.plane, balancer.NamespaceLinks(c.config.NetNS), limits, c.log)
 	if err != nil {
 		return err

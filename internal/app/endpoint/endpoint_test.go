@@ -333,8 +333,8 @@ func TestStartFails(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	err := endpoint.Config{TableSize: 4, Drain: -1, PassSocket: true, ListenOn: &url.URL{Scheme: "tcp"}}.Validate()
-	for _, field := range []string{"Name", "ConnectTo", "PassSocket", "ServiceNames", "ExternalInterface", "CIDRPrefixes", "TableSize 4", "Drain"} {
+	err := endpoint.Config{TableSize: 4, MaxTableSize: 3, Drain: -1, PassSocket: true, ListenOn: &url.URL{Scheme: "tcp"}}.Validate()
+	for _, field := range []string{"Name", "ConnectTo", "PassSocket", "ServiceNames", "ExternalInterface", "CIDRPrefixes", "TableSize 4", "MaxTableSize 3", "Drain"} {
 		if err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("no word about %s: %v", field, err)
 		}

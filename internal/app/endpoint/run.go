@@ -21,16 +21,18 @@ import (
 	"github.com/weft-project/weft/internal/app/service"
 	"github.com/weft-project/weft/internal/config"
 	"github.com/weft-project/weft/internal/inspect"
+	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
 // settings are what the command line and the environment say together.
 type settings struct {
 	Config
-	environment          Environment
-	path                 string // of the manifests
-	adminSocket          string // where to be inspected; "": nowhere
-	vlan, mtu, tableSize uint
-	passSocket           bool
+	environment             Environment
+	path                    string // of the manifests
+	adminSocket             string // where to be inspected; "": nowhere
+	vlan, mtu               uint
+	tableSize, maxTableSize uint
+	passSocket              bool
 }
 
 // Run is the command weft-endpoint: it serves until ctx ends and returns the
@@ -55,7 +57,8 @@ func (s *settings) flags(flags *flag.FlagSet) {
 	flags.StringVar(&s.NetNS, "netns", "", "path of the network namespace to work in (default: the process's own)")
 	flags.UintVar(&s.vlan, "vlan", 0, "VLAN tag on the external interface, 0 is none")
 	flags.UintVar(&s.mtu, "mtu", 0, "MTU of connections, 0 is the client's")
-	flags.UintVar(&s.tableSize, "table-size", 0, "slots of a Maglev table, a prime number (default 65537)")
+	flags.UintVar(&s.tableSize, "table-size", 0, "slots of the Maglev table of a stream that names none, a prime number (default 65537)")
+	flags.UintVar(&s.maxTableSize, "max-table-size", 0, "room for the table of a stream that names its size; 4 bytes a slot for every stream (default that of --table-size)")
 	flags.StringVar(&s.adminSocket, "admin-socket", "", "unix socket for weft trace, top and observe, for its owner only (default: none)")
 	flags.BoolVar(&s.passSocket, "pass-socket", true, "register with a descriptor of a unix socket, not its path")
 }
@@ -72,14 +75,14 @@ func (s *settings) load(lookup config.Lookup) error {
 	if s.path == "" {
 		return errors.New("--resources is missing")
 	}
-	if s.vlan > 4094 || s.mtu > 1<<16 || s.tableSize > 1<<24 {
-		return fmt.Errorf("--vlan %d, --mtu %d or --table-size %d is out of range", s.vlan, s.mtu, s.tableSize)
+	if s.vlan > 4094 || s.mtu > 1<<16 || max(s.tableSize, s.maxTableSize) > lb.MaxTableSize {
+		return fmt.Errorf("--vlan %d, --mtu %d, --table-size %d or --max-table-size %d is out of range", s.vlan, s.mtu, s.tableSize, s.maxTableSize)
 	}
 	if len(s.adminSocket) > service.MaxSocketPath {
 		return fmt.Errorf("--admin-socket %s has more than %d bytes", s.adminSocket, service.MaxSocketPath)
 	}
 	s.ExternalInterface, s.NetNS = external, netNS
-	s.VLAN, s.MTU, s.TableSize = uint16(s.vlan), uint32(s.mtu), uint32(s.tableSize)
+	s.VLAN, s.MTU, s.TableSize, s.MaxTableSize = uint16(s.vlan), uint32(s.mtu), uint32(s.tableSize), uint32(s.maxTableSize)
 	s.PassSocket = s.passSocket && s.ListenOn.Scheme == "unix"
 	if err := s.Validate(); err != nil {
 		return err

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/weft-project/weft/internal/maglev"
 )
 
 // Config of a host. The zero value runs everything but load balancers.
@@ -57,8 +59,12 @@ type Replica struct {
 	Prefixes []netip.Prefix `yaml:"prefixes"`
 	// MTU of its legs; 0 = the workload's choice.
 	MTU uint32 `yaml:"mtu"`
-	// TableSize of its Maglev tables, a prime number; 0 = 65537.
+	// TableSize of the Maglev tables of streams that name none, a prime number;
+	// 0 = 65537.
 	TableSize uint32 `yaml:"table-size"`
+	// MaxTableSize is the room for the tables of streams that name their size;
+	// 0 = TableSize. It costs 4 bytes a slot for every stream.
+	MaxTableSize uint32 `yaml:"max-table-size"`
 }
 
 // Load reads a configuration file. Unknown fields are errors.
@@ -101,6 +107,9 @@ func (c Config) Validate() error {
 		}
 		if r.VLAN > 4094 {
 			problems = append(problems, fmt.Errorf("%s.vlan: %d is not within 0 to 4094", where, r.VLAN))
+		}
+		if r.TableSize != 0 && !maglev.IsPrime(r.TableSize) {
+			problems = append(problems, fmt.Errorf("%s.table-size: %d is not a prime number", where, r.TableSize))
 		}
 		for _, other := range c.Replicas[:i] {
 			problems = append(problems, r.conflicts(other, where)...)

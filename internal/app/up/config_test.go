@@ -71,6 +71,7 @@ func TestBadConfigurations(t *testing.T) {
 			"replicas[0].interface: missing", "replicas[0].prefixes: missing",
 		}},
 		{"VLAN", good + "  vlan: 5000\n", []string{"replicas[0].vlan: 5000"}},
+		{"table size", good + "  table-size: 65536\n", []string{"replicas[0].table-size: 65536 is not a prime number"}},
 		{"twice the same", good + second, []string{
 			`replicas[1].name: "lb-1" is taken`, "replicas[1].interface: ext0 is taken by lb-1",
 			"replicas[1].prefixes: 172.16.1.0/24 overlaps",

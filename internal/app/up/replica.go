@@ -44,7 +44,7 @@ func (s *Stack) StartReplica(ctx context.Context, r Replica) (*Endpoint, error) 
 		Name: r.Name, ConnectTo: s.mesh.URL(), ListenOn: s.socket("lb-" + r.Name),
 		Trench: r.Trench, Conduit: r.Conduit,
 		NetNS: r.NetNS, ExternalInterface: r.Interface, VLAN: r.VLAN,
-		CIDRPrefixes: r.Prefixes, MTU: r.MTU, TableSize: r.TableSize,
+		CIDRPrefixes: r.Prefixes, MTU: r.MTU, TableSize: r.TableSize, MaxTableSize: r.MaxTableSize,
 	}, endpoint.Deps{Security: s.security, Log: s.config.Log, Metrics: s.metrics, Balance: *balance})
 	if err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ func (a *app) attachmentCommand() *cobra.Command {
 	cmd := noun("attachment", "Attach workloads to networks",
 		`Attach workloads to networks. Without --admin or --netns the workload is the
 one that the command runs in: the agent knows it by its network namespace.`,
-		a.attachmentAdd(&admin), a.attachmentDelete(&admin), a.attachmentShow(&admin), a.attachmentWatch(&admin))
+		a.attachmentAdd(&admin), a.attachmentUpdate(&admin), a.attachmentDrain(&admin), a.attachmentUndrain(&admin), a.attachmentDelete(&admin), a.attachmentShow(&admin), a.attachmentWatch(&admin))
 	adminFlag(cmd, &admin)
 	return cmd
 }
@@ -52,6 +52,7 @@ func (a *app) attachmentAdd(admin *bool) *cobra.Command {
 addresses, the VIPs of the streams it joins, and routes for the replies.`,
 		Example: `  weft attachment add lb.trench-a --stream web
   weft attachment add lb.trench-a --stream web --stream api --interface nsm-1
+  weft attachment add lb.trench-a --stream web --label weight=3
   weft attachment add lb.trench-b --stream web --netns w4     # as administrator
   weft attachment add lb.trench-b --netns /proc/4711/ns/net`,
 		Args: cobra.ExactArgs(1),
@@ -66,7 +67,7 @@ addresses, the VIPs of the streams it joins, and routes for the replies.`,
 	flags.StringVar(&spec.Interface, "interface", "", "name of the interface in the workload (default the first free of nsm-1, nsm-2, ...)")
 	flags.StringSliceVar(&spec.Streams, "stream", nil, "stream to join; can be repeated")
 	flags.StringSliceVar(&spec.Addresses, "address", nil, "wanted address of the interface, such as 10.0.0.5/32; can be repeated")
-	flags.StringToStringVar(&spec.Labels, "label", nil, "NSM label of the connections, key=value; can be repeated")
+	flags.StringToStringVar(&spec.Labels, "label", nil, "NSM label of the connections, key=value, such as weight=3; can be repeated")
 	flags.StringVar(&spec.Netns, "netns", "", "name or path of the workload's network namespace (administrators)")
 	wait.flags(cmd)
 	a.outputFlag(cmd)

@@ -85,7 +85,7 @@ func (a *app) printAttachments(list []*agentv1.Attachment, single bool) error {
 	wide := a.format == cli.FormatWide
 	t := cli.Table{Header: []string{"ATTACHMENT", "NETWORK", "INTERFACE", "STREAMS", "LEGS", "READY", "AGE"}}
 	if wide {
-		t.Header = append(t.Header, "ADDRESSES", "VIPS", "MAC", "TARGET", "NETNS", "MESSAGE")
+		t.Header = append(t.Header, "WEIGHT", "ADDRESSES", "VIPS", "MAC", "TARGET", "NETNS", "MESSAGE")
 	}
 	for _, at := range list {
 		t.Add(a.attachmentRow(at, wide)...)
@@ -119,7 +119,19 @@ func (a *app) attachmentRow(at *agentv1.Attachment, wide bool) []cli.Cell {
 	if netns == "" {
 		netns = r.Spec.NetNS
 	}
-	return append(row, cli.List(i.Addresses), cli.List(i.Vips), cli.Text(i.MAC), cli.Text(r.Status.Target), cli.Text(netns), cli.Text(message))
+	return append(row, weightCell(r.Spec.Labels), cli.List(i.Addresses), cli.List(i.Vips), cli.Text(i.MAC), cli.Text(r.Status.Target), cli.Text(netns), cli.Text(message))
+}
+
+// weightCell tells the share of new flows that a workload asks for.
+func weightCell(labels map[string]string) cli.Cell {
+	weight := labels["weight"]
+	if weight == "" {
+		weight = "1"
+	}
+	if labels["drain"] == "true" {
+		return cli.Cell{Text: weight + " (draining)", Style: cli.Pending}
+	}
+	return cli.Text(weight)
 }
 
 // legsCell counts the legs that carry traffic.

@@ -5,6 +5,7 @@ package weft
 import (
 	"bytes"
 	"context"
+	"maps"
 	"net"
 	"path/filepath"
 	"slices"
@@ -75,6 +76,13 @@ func (f *fakeAgent) Update(_ context.Context, req *agentv1.UpdateRequest) (*agen
 			streams = slices.DeleteFunc(streams, func(s string) bool { return slices.Contains(req.GetLeaveStreams(), s) })
 			slices.Sort(streams)
 			at.Spec.Streams = slices.Compact(streams)
+			if at.Spec.Labels == nil {
+				at.Spec.Labels = map[string]string{}
+			}
+			maps.Copy(at.Spec.Labels, req.GetSetLabels())
+			for _, key := range req.GetUnsetLabels() {
+				delete(at.Spec.Labels, key)
+			}
 			return &agentv1.UpdateResponse{Attachment: at}, nil
 		}
 	}

@@ -34,9 +34,9 @@ var columnsOf = map[string]columns{
 		}
 		return []cli.Cell{cli.Text(spec.Type)}, []cli.Cell{cli.List(nats), cli.Text(clamp), cli.Text(affinity)}
 	}},
-	v1alpha1.KindStream: {[]string{"CONDUIT", "MAX-TARGETS"}, nil, func(o v1alpha1.Object) ([]cli.Cell, []cli.Cell) {
+	v1alpha1.KindStream: {[]string{"CONDUIT", "MAX-TARGETS"}, []string{"TABLE-SIZE"}, func(o v1alpha1.Object) ([]cli.Cell, []cli.Cell) {
 		spec := o.(*v1alpha1.Stream).Spec
-		return []cli.Cell{cli.Text(spec.Conduit), number(spec.MaxTargets)}, nil
+		return []cli.Cell{cli.Text(spec.Conduit), number(spec.MaxTargets)}, []cli.Cell{number(spec.TableSize)}
 	}},
 	v1alpha1.KindVip: {[]string{"ADDRESS"}, nil, func(o v1alpha1.Object) ([]cli.Cell, []cli.Cell) {
 		return []cli.Cell{cli.Text(o.(*v1alpha1.Vip).Spec.Address)}, nil

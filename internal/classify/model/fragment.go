@@ -18,6 +18,8 @@ type FragmentKey struct {
 
 // Fate is what became of a first fragment.
 type Fate struct {
+	Stream uint32 // of the rule that it matched
+	Flow   uint32
 	Target uint16 // the target that was chosen for it, 0: none
 	Echo   bool   // answered
 	Drop   string // verdict, if neither
@@ -35,15 +37,14 @@ func keyOf(p packet.Packet) FragmentKey {
 }
 
 func (f Fragments) remember(k FragmentKey, d Decision) {
-	switch {
-	case f == nil:
-	case d.Target != 0:
-		f[k] = Fate{Target: d.Target}
-	case d.Verdict == EchoAnswered:
-		f[k] = Fate{Echo: true}
-	default:
-		f[k] = Fate{Drop: d.Verdict}
+	if f == nil {
+		return
 	}
+	fate := Fate{Stream: d.Stream, Flow: d.Flow, Target: d.Target, Echo: d.Verdict == EchoAnswered}
+	if fate.Target == 0 && !fate.Echo {
+		fate.Drop = d.Verdict
+	}
+	f[k] = fate
 }
 
 // later decides on a fragment that is not the first: it shares the fate of that.
@@ -56,11 +57,15 @@ func (w World) later(frame []byte, p packet.Packet) Decision {
 		return Decision{Verdict: Fragment}
 	case fate.Echo:
 		return w.answer(frame, p)
-	case fate.Target == 0:
-		return Decision{Verdict: fate.Drop}
-	case !w.hasTarget(fate.Target): // since then deleted
-		return Decision{Verdict: NoTarget}
 	}
-	d := Decision{Verdict: FragmentForwarded, Target: fate.Target}
+	d := Decision{Verdict: fate.Drop, Stream: fate.Stream, Flow: fate.Flow}
+	switch {
+	case fate.Target == 0:
+		return d
+	case !w.hasTarget(fate.Target): // since then deleted
+		d.Verdict = NoTarget
+		return d
+	}
+	d.Verdict, d.Target = FragmentForwarded, fate.Target
 	return w.send(frame, p, d, func([]byte) string { return "" })
 }

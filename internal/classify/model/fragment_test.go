@@ -18,7 +18,7 @@ func TestFragments(t *testing.T) {
 		f.in.ID, f.out.ID = 77, 77
 		in := fragments(frame(toUs, f.in, packet.UDP, 4000, 80))
 		out := fragments(frame(toTarget, f.out, packet.UDP, 4000, 80))
-		later := Decision{Verdict: FragmentForwarded, Target: 1, Frame: out[1]}
+		later := Decision{Verdict: FragmentForwarded, Stream: 1, Flow: 11, Target: 1, Frame: out[1]}
 		expiring := f.in
 		expiring.TTL = 1
 		short := fragments(frame(toUs, expiring, packet.UDP, 4000, 80))
@@ -30,16 +30,16 @@ func TestFragments(t *testing.T) {
 				step{"unknown", in[1], Decision{Verdict: FragmentParked}},
 				step{"first", in[0], web(Forwarded, out[0])},
 				step{"second", in[1], later},
-				step{"third", in[2], Decision{Verdict: FragmentForwarded, Target: 1, Frame: out[2]}},
-				step{"TTL", short[1], Decision{Verdict: TTLExpired, Target: 1}},
+				step{"third", in[2], Decision{Verdict: FragmentForwarded, Stream: 1, Flow: 11, Target: 1, Frame: out[2]}},
+				step{"TTL", short[1], Decision{Verdict: TTLExpired, Stream: 1, Flow: 11, Target: 1}},
 			)
 			w.Targets[1] = Target{MTU: 60}
 			run(t, w.Decide, step{"MTU", in[1], map[string]Decision{
-				"IPv4": {Verdict: FragmentForwarded, Target: 1, Frame: packet.Ethernet{}.Frame(packet.EtherIPv4, out[1][14:])},
-				"IPv6": {Verdict: TooBig, Target: 1},
+				"IPv4": {Verdict: FragmentForwarded, Stream: 1, Flow: 11, Target: 1, Frame: packet.Ethernet{}.Frame(packet.EtherIPv4, out[1][14:])},
+				"IPv6": {Verdict: TooBig, Stream: 1, Flow: 11, Target: 1},
 			}[name]})
 			delete(w.Targets, 1)
-			run(t, w.Decide, step{"deleted", in[1], Decision{Verdict: NoTarget}})
+			run(t, w.Decide, step{"deleted", in[1], Decision{Verdict: NoTarget, Stream: 1, Flow: 11}})
 			w.Fragments = nil
 			run(t, w.Decide, step{"no memory", in[0], Decision{Verdict: NoTarget, Stream: 1, Flow: 11}},
 				step{"unknown", in[1], Decision{Verdict: FragmentParked}})
@@ -64,11 +64,11 @@ func TestFates(t *testing.T) {
 			first, later Decision
 		}{
 			{"no flow", to(f.in, 81), Decision{Verdict: NoFlow}, Decision{Verdict: NoFlow}},
-			{"no target", to(f.in, 445), Decision{Verdict: NoTarget, Stream: 3, Flow: 14}, Decision{Verdict: NoTarget}},
+			{"no target", to(f.in, 445), Decision{Verdict: NoTarget, Stream: 3, Flow: 14}, Decision{Verdict: NoTarget, Stream: 3, Flow: 14}},
 			{"protocol", fragments(f.in.Packet(toUs, 47, make([]byte, 60))), Decision{Verdict: Protocol}, Decision{Verdict: Protocol}},
 			{"ICMP", fragments(icmp(toUs, f.in, kind.other, 0, make([]byte, 60))), Decision{Verdict: ICMP}, Decision{Verdict: ICMP}},
 			{"malformed", packet.Fragments(cut, 16, 77), Decision{Verdict: Malformed}, Decision{Verdict: Malformed}},
-			{"TTL", to(expiring, 80), web(TTLExpired, nil), Decision{Verdict: TTLExpired, Target: 1}},
+			{"TTL", to(expiring, 80), web(TTLExpired, nil), Decision{Verdict: TTLExpired, Stream: 1, Flow: 11, Target: 1}},
 			{"echo", fragments(echo), Decision{Verdict: EchoAnswered, Frame: answer[0]}, Decision{Verdict: EchoAnswered, Frame: answer[1]}},
 		} {
 			w := world()
@@ -82,7 +82,7 @@ func TestFates(t *testing.T) {
 			want = web(Fragmented, nil)
 		}
 		run(t, w.Decide, step{name + " first too big", first, want})
-		if got := w.Fragments[FragmentKey{Src: f.in.Src, Dst: f.in.Dst, ID: 77, Proto: map[string]uint8{"IPv4": packet.TCP}[name]}]; got != (Fate{Target: 1}) {
+		if got := w.Fragments[FragmentKey{Src: f.in.Src, Dst: f.in.Dst, ID: 77, Proto: map[string]uint8{"IPv4": packet.TCP}[name]}]; got != (Fate{Stream: 1, Flow: 11, Target: 1}) {
 			t.Errorf("%s: remembered %+v", name, w.Fragments)
 		}
 	}

@@ -131,7 +131,7 @@ func TestSCTPFragment(t *testing.T) {
 		plainOut := fragments(frame(toTarget, f.out, packet.SCTP, 4000, 80))[0]
 		run(t, w.Decide,
 			step{name + " first", in[0], web(NAT, nil)},
-			step{name + " later", in[1], Decision{Verdict: FragmentForwarded, Target: 1, Frame: out[1]}},
+			step{name + " later", in[1], Decision{Verdict: FragmentForwarded, Stream: 1, Flow: 11, Target: 1, Frame: out[1]}},
 			step{name + " not translated", plain, web(Forwarded, plainOut)},
 		)
 		for i := range w.Set.NATs {

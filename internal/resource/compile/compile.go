@@ -35,7 +35,11 @@ func Balancer(s *resource.Snapshot, trench, conduit string) (*balancer.Config, e
 	for _, o := range resource.OfTrench[*v1alpha1.Stream](s, trench) {
 		if o.Spec.Conduit == conduit {
 			streams[o.Metadata.Name] = true
-			c.config.Streams = append(c.config.Streams, balancer.Stream{Name: o.Metadata.Name, MaxTargets: int(*o.Spec.MaxTargets)})
+			stream := balancer.Stream{Name: o.Metadata.Name, MaxTargets: int(*o.Spec.MaxTargets)}
+			if o.Spec.TableSize != nil {
+				stream.TableSize = *o.Spec.TableSize
+			}
+			c.config.Streams = append(c.config.Streams, stream)
 		}
 	}
 	for _, o := range resource.OfTrench[*v1alpha1.Flow](s, trench) {

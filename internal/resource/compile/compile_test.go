@@ -206,7 +206,27 @@ func TestVIPsOfOneAddress(t *testing.T) {
 	if len(got.NATs) != 2 {
 		t.Errorf("NATs %v", got.NATs)
 	}
-	compare(t, got, got)
+}
+
+func TestTableSize(t *testing.T) {
+	s := snapshot(t, resource.File{Name: "f", Data: []byte(`apiVersion: weft.dev/v1alpha1
+kind: Trench
+metadata: {name: a}
+---
+apiVersion: weft.dev/v1alpha1
+kind: Conduit
+metadata: {name: lb, labels: {trench: a}}
+---
+apiVersion: weft.dev/v1alpha1
+kind: Stream
+metadata: {name: web, labels: {trench: a}}
+spec: {conduit: lb, max-targets: 200, table-size: 131071}
+`)})
+	got, err := Balancer(s, "a", "lb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, &balancer.Config{Streams: []balancer.Stream{{Name: "web", MaxTargets: 200, TableSize: 131071}}}, got)
 }
 
 func TestUnknownConduit(t *testing.T) {

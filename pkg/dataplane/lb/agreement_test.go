@@ -73,7 +73,7 @@ func testAgreement(t *testing.T, r *bpftest.Random, vlan uint16, pairs int) {
 		if w.Set.MTU == 0 {
 			w.Set.MTU = math.MaxUint16 // an interface has one
 		}
-		check(t, h.SetMTU(l.ifindex, int(w.Set.MTU)))
+		check(t, h.SetMTU(l.id.ifindex, int(w.Set.MTU)))
 		build(t, l, w, streams, targets)
 		before, err := l.Counters()
 		check(t, err)
@@ -134,7 +134,7 @@ func agree(t *testing.T, r *bpftest.Random, l *LB, w model.World, packets int) m
 			for _, frame := range r.Frames(r.Link(w.MAC, vlan), reply) {
 				n++
 				want := decide(bytes.Clone(frame))
-				v, out, err := l.run(prog, frame)
+				v, out, err := l.run(prog, frame, 0)
 				if errors.Is(err, unix.EINVAL) && cutOff(frame) {
 					continue
 				}

@@ -16,6 +16,9 @@ const (
 	DefaultMaxFragments = 16384
 )
 
+// MaxTableSize is the largest Config.MaxTableSize.
+const MaxTableSize = 1 << 24
+
 // Config says where the load balancer works and how large it may become.
 type Config struct {
 	NetNS        string // path of the namespace, "" is the current one
@@ -23,7 +26,7 @@ type Config struct {
 	MaxStreams   int    // streams are 0..MaxStreams-1
 	MaxTargets   int    // targets are 1..MaxTargets-1
 	MaxFlows     int    // numbers of flows are 0..MaxFlows-1
-	MaxTableSize uint32 // slots of a Maglev table, a prime
+	MaxTableSize uint32 // slots of the largest Maglev table
 	MaxFragments int    // packets whose later fragments find their way at once
 	VLAN         uint16 // of the external interface; 0: untagged
 	Mode         Mode   // where the program runs
@@ -64,8 +67,8 @@ func (c Config) Validate() error {
 	if c.MaxFlows < 1 || c.MaxFlows > 1<<20 {
 		errs = append(errs, fmt.Errorf("MaxFlows %d: not in 1 to %d", c.MaxFlows, 1<<20))
 	}
-	if c.MaxTableSize > 1<<24 {
-		errs = append(errs, fmt.Errorf("MaxTableSize %d: more than %d", c.MaxTableSize, 1<<24))
+	if c.MaxTableSize > MaxTableSize {
+		errs = append(errs, fmt.Errorf("MaxTableSize %d: more than %d", c.MaxTableSize, MaxTableSize))
 	}
 	if c.MaxFragments < 64 || c.MaxFragments > 1<<24 {
 		errs = append(errs, fmt.Errorf("MaxFragments %d: not in 64 to %d", c.MaxFragments, 1<<24))

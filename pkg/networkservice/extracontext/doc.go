@@ -5,5 +5,6 @@
 //
 // NSM clients ignore changed labels and mechanism parameters of a live
 // connection, but carry its context with every request. What must change while
-// a connection lives (the joined streams) therefore travels here.
+// a connection lives (the joined streams, the weight, draining) therefore travels
+// here.
 package extracontext

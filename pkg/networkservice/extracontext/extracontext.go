@@ -8,10 +8,13 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
+
+	"github.com/weft-project/weft/internal/maglev"
 )
 
 // Keys of the extra context.
@@ -21,6 +24,12 @@ const (
 	StreamsKey = "weft.dev/streams"
 	// TargetKey holds the stable name of the target.
 	TargetKey = "weft.dev/target"
+	// WeightKey holds the weight of the target, a whole number from 0 to 1000.
+	// When present, it overrides the label LabelWeight.
+	WeightKey = "weft.dev/weight"
+	// DrainKey says whether the target drains: "true" or "false". When present,
+	// it overrides the label LabelDrain.
+	DrainKey = "weft.dev/drain"
 	// LinkKey says who sets the endpoint's interface up.
 	LinkKey = "weft.dev/link"
 )
@@ -29,9 +38,16 @@ const (
 // sets its interface up by itself, when it is ready for packets.
 const LinkEndpoint = "endpoint"
 
-// LabelStreams is the label that holds the first streams of a connection,
-// separated by ',' or '+' (a comma separates labels in a pod annotation).
-const LabelStreams = "streams"
+// Labels of a new connection.
+const (
+	// LabelStreams is the label that holds the first streams of a connection,
+	// separated by ',' or '+' (a comma separates labels in a pod annotation).
+	LabelStreams = "streams"
+	// LabelWeight holds the first weight.
+	LabelWeight = "weight"
+	// LabelDrain is "true" for a target that drains from the beginning.
+	LabelDrain = "drain"
+)
 
 // maxName is the longest name of a stream or target in bytes.
 const maxName = 253
@@ -139,6 +155,62 @@ func Target(conn *networkservice.Connection) (string, error) {
 
 // SetTarget writes the stable name of the target into conn.
 func SetTarget(conn *networkservice.Connection, name string) { set(conn, TargetKey, name) }
+
+// Weight returns the weight of the target behind conn: that of its extra context,
+// else that of its labels, else maglev.DefaultWeight.
+func Weight(conn *networkservice.Connection) (uint16, error) {
+	where, value, ok := either(conn, WeightKey, LabelWeight)
+	if !ok {
+		return maglev.DefaultWeight, nil
+	}
+	weight, err := maglev.ParseWeight(value)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", where, err)
+	}
+	return weight, nil
+}
+
+// SetWeight writes the weight of the target into conn.
+func SetWeight(conn *networkservice.Connection, weight uint16) {
+	set(conn, WeightKey, strconv.FormatUint(uint64(weight), 10))
+}
+
+// Drain reports whether the target behind conn drains, by its extra context,
+// else by its labels.
+func Drain(conn *networkservice.Connection) (bool, error) {
+	where, value, ok := either(conn, DrainKey, LabelDrain)
+	if !ok {
+		return false, nil
+	}
+	drain, err := ParseDrain(value)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", where, err)
+	}
+	return drain, nil
+}
+
+// ParseDrain reads a value of DrainKey or LabelDrain.
+func ParseDrain(value string) (bool, error) {
+	if value != "true" && value != "false" {
+		return false, fmt.Errorf(`%q is not "true" or "false"`, value)
+	}
+	return value == "true", nil
+}
+
+// SetDrain writes into conn whether its target drains.
+func SetDrain(conn *networkservice.Connection, drain bool) {
+	set(conn, DrainKey, strconv.FormatBool(drain))
+}
+
+// either returns a value of the extra context, else of the labels, and where it
+// stands.
+func either(conn *networkservice.Connection, key, label string) (where, value string, ok bool) {
+	if value, ok := get(conn, key); ok {
+		return "extra context " + key, value, true
+	}
+	value, ok = conn.GetLabels()[label]
+	return "label " + label, value, ok
+}
 
 // EndpointBringsUp reports whether the endpoint sets its interface up itself.
 func EndpointBringsUp(conn *networkservice.Connection) (bool, error) {

@@ -3,6 +3,7 @@
 package extracontext_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -77,6 +78,38 @@ func TestTarget(t *testing.T) {
 		if _, err := extracontext.Target(conn); errText(err) != want {
 			t.Errorf("target %q: error %q, want %q", value, errText(err), want)
 		}
+	}
+}
+
+func TestWeightAndDrain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		extra, labels map[string]string
+		weight        uint16
+		drain         bool
+		err           string
+	}{
+		"nothing":            {weight: 1},
+		"labels":             {labels: map[string]string{"weight": "7", "drain": "true"}, weight: 7, drain: true},
+		"extra context wins": {extra: map[string]string{"weft.dev/weight": "0", "weft.dev/drain": "false"}, labels: map[string]string{"weight": "7", "drain": "true"}},
+		"label too large":    {labels: map[string]string{"weight": "1001"}, err: `label weight: weight is out of range: "1001" is not a whole number from 0 to 1000`},
+		"extra no number":    {extra: map[string]string{"weft.dev/weight": ""}, err: `extra context weft.dev/weight: weight is out of range: "" is not a whole number from 0 to 1000`},
+		"label drain":        {labels: map[string]string{"drain": "yes"}, err: `label drain: "yes" is not "true" or "false"`},
+		"extra drain":        {extra: map[string]string{"weft.dev/drain": "True"}, err: `extra context weft.dev/drain: "True" is not "true" or "false"`},
+	} {
+		conn := &networkservice.Connection{Labels: tc.labels, Context: &networkservice.ConnectionContext{ExtraContext: tc.extra}}
+		weight, err := extracontext.Weight(conn)
+		drain, drainErr := extracontext.Drain(conn)
+		if text := errText(errors.Join(err, drainErr)); text != tc.err || tc.err == "" && (weight != tc.weight || drain != tc.drain) {
+			t.Errorf("%s: %d, %v, error %q", name, weight, drain, text)
+		}
+	}
+	conn := &networkservice.Connection{Labels: map[string]string{"weight": "7", "drain": "true"}}
+	extracontext.SetWeight(conn, 1000)
+	extracontext.SetDrain(conn, false)
+	weight, err := extracontext.Weight(conn)
+	drain, drainErr := extracontext.Drain(conn)
+	if weight != 1000 || drain || err != nil || drainErr != nil {
+		t.Errorf("set: %d, %v, %v, %v", weight, drain, err, drainErr)
 	}
 }
 

@@ -25,6 +25,8 @@ const rangeLimit = 256
 type wish struct {
 	target  string
 	streams []string
+	weight  uint16
+	drain   bool
 	mac     net.HardwareAddr // of the workload's interface
 	has     []string         // addresses, by the last answer
 }
@@ -33,6 +35,12 @@ func (s *loadBalancerServer) parse(conn *networkservice.Connection) (wish, error
 	var w wish
 	var err error
 	if w.streams, err = extracontext.Streams(conn); err != nil {
+		return w, err
+	}
+	if w.weight, err = extracontext.Weight(conn); err != nil {
+		return w, err
+	}
+	if w.drain, err = extracontext.Drain(conn); err != nil {
 		return w, err
 	}
 	if w.target, err = extracontext.Target(conn); err != nil {
@@ -82,6 +90,8 @@ func (s *loadBalancerServer) answer(w wish, conn *networkservice.Connection, con
 		MAC:        w.mac,
 		LegMAC:     deriveMAC("leg", s.name, w.target),
 		Streams:    w.streams,
+		Weight:     &w.weight,
+		Draining:   w.drain,
 	}
 	if target.Interface == "" {
 		return target, errors.New("mechanism: no interface name")

@@ -7,7 +7,8 @@
 //
 // Registers the target in its streams and tells the workload's side what it
 // needs to receive and answer their traffic. A repeated Request changes what
-// differs: joining or leaving streams is a change of the tables alone. When the
+// differs: joining or leaving streams, another weight and draining are changes of
+// the tables alone. When the
 // VIPs of streams change, the connections of their targets are asked to refresh
 // (the state REFRESH_REQUESTED in a monitor event), which brings them the new
 // ones.
@@ -25,7 +26,8 @@
 //
 // # Reads
 //
-// Extra context: streams, target (by default the name of the client, the first
+// Extra context: streams, weight, drain (each else from the label of that name;
+// weight 1, not draining), target (by default the name of the client, the first
 // of the path). EthernetContext.SrcMac. In the answer: the mechanism's interface
 // name, IpContext.SrcIpAddrs and DstIpAddrs.
 //
@@ -36,7 +38,7 @@
 // leg (IpNeighbors), the MACs of both ends (EthernetContext), the MTU if one is
 // configured, and in the extra context that the endpoint sets its link up.
 // A stream that is not configured is NotFound, a full one ResourceExhausted, a
-// name, MAC or stream list that cannot be read InvalidArgument.
+// name, MAC, stream list or weight that cannot be read InvalidArgument.
 //
 // # On Close
 //

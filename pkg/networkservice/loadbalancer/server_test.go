@@ -320,6 +320,8 @@ func TestFailures(t *testing.T) {
 		"token":       {change: func(c *networkservice.Connection) { c.Path.PathSegments[0].Expires = nil }, code: codes.Unauthenticated, text: "path: the previous segment does not expire, the request came without a token"},
 		"stream list": {change: func(c *networkservice.Connection) { c.Context.ExtraContext["weft.dev/streams"] = "a,,b" }, code: codes.InvalidArgument, text: `extra context weft.dev/streams "a,,b": a name is empty`},
 		"target":      {change: func(c *networkservice.Connection) { c.Context.ExtraContext["weft.dev/target"] = "" }, code: codes.InvalidArgument, text: "extra context weft.dev/target: a name is empty"},
+		"weight":      {change: func(c *networkservice.Connection) { c.Context.ExtraContext["weft.dev/weight"] = "-1" }, code: codes.InvalidArgument, text: `extra context weft.dev/weight: weight is out of range: "-1" is not a whole number from 0 to 1000`},
+		"drain":       {change: func(c *networkservice.Connection) { c.Labels = map[string]string{"drain": "1"} }, code: codes.InvalidArgument, text: `label drain: "1" is not "true" or "false"`},
 		"MAC":         {change: func(c *networkservice.Connection) { c.Context.EthernetContext.SrcMac = "02:00" }, code: codes.InvalidArgument, text: `ethernet_context.src_mac: "02:00" is not a 6-byte address`},
 		"group MAC":   {change: func(c *networkservice.Connection) { c.Context.EthernetContext.SrcMac = "01:00:00:00:00:01" }, code: codes.InvalidArgument, text: "ethernet_context.src_mac: 01:00:00:00:00:01 cannot be a workload's"},
 		"gateway MAC": {change: func(c *networkservice.Connection) { c.Context.EthernetContext.SrcMac = "02:57:45:46:54:01" }, code: codes.InvalidArgument, text: "ethernet_context.src_mac: 02:57:45:46:54:01 cannot be a workload's"},

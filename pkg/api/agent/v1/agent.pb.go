@@ -264,8 +264,16 @@ type AttachmentSpec struct {
 	// Streams to join. None: connected, but target of nothing.
 	Streams []string `protobuf:"bytes,4,rep,name=streams,proto3" json:"streams,omitempty"`
 	// NSM labels of the connections. A changed label reaches the connections
-	// made from then on: NSM keeps the labels of a live connection. The label
-	// "streams" is the same as streams.
+	// made from then on: NSM keeps the labels of a live connection. These are
+	// different:
+	//
+	//	streams  the same as streams.
+	//	weight   scales the share of new flows, 0 to 1000, default 1; with 0 there
+	//	         are none. A change reaches live connections at once.
+	//	drain    "true": no new flows. A change reaches live connections at once.
+	//
+	// A workload without new flows stays reachable for those that balancers have
+	// sent to it before.
 	Labels map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Requested addresses of the interface ("10.0.0.5/32"). Default: assigned.
 	Addresses []string `protobuf:"bytes,6,rep,name=addresses,proto3" json:"addresses,omitempty"`
@@ -993,6 +1001,10 @@ type UpdateRequest struct {
 	LeaveStreams []string `protobuf:"bytes,4,rep,name=leave_streams,json=leaveStreams,proto3" json:"leave_streams,omitempty"`
 	// Replaces the labels.
 	Labels *Labels `protobuf:"bytes,5,opt,name=labels,proto3" json:"labels,omitempty"`
+	// Adds or replaces these labels.
+	SetLabels map[string]string `protobuf:"bytes,8,rep,name=set_labels,json=setLabels,proto3" json:"set_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Removes these labels; removing one that is not there changes nothing.
+	UnsetLabels []string `protobuf:"bytes,9,rep,name=unset_labels,json=unsetLabels,proto3" json:"unset_labels,omitempty"`
 	// As in AttachRequest; when it does not become Ready, the previous streams
 	// and labels are restored.
 	Wait          bool                 `protobuf:"varint,6,opt,name=wait,proto3" json:"wait,omitempty"`
@@ -1062,6 +1074,20 @@ func (x *UpdateRequest) GetLeaveStreams() []string {
 func (x *UpdateRequest) GetLabels() *Labels {
 	if x != nil {
 		return x.Labels
+	}
+	return nil
+}
+
+func (x *UpdateRequest) GetSetLabels() map[string]string {
+	if x != nil {
+		return x.SetLabels
+	}
+	return nil
+}
+
+func (x *UpdateRequest) GetUnsetLabels() []string {
+	if x != nil {
+		return x.UnsetLabels
 	}
 	return nil
 }
@@ -1600,15 +1626,21 @@ const file_pkg_api_agent_v1_agent_proto_rawDesc = "" +
 	"\x0eAttachResponse\x129\n" +
 	"\n" +
 	"attachment\x18\x01 \x01(\v2\x19.weft.agent.v1.AttachmentR\n" +
-	"attachment\"\x9e\x02\n" +
+	"attachment\"\xcb\x03\n" +
 	"\rUpdateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\astreams\x18\x02 \x01(\v2\x16.weft.agent.v1.StreamsR\astreams\x12!\n" +
 	"\fjoin_streams\x18\x03 \x03(\tR\vjoinStreams\x12#\n" +
 	"\rleave_streams\x18\x04 \x03(\tR\fleaveStreams\x12-\n" +
-	"\x06labels\x18\x05 \x01(\v2\x15.weft.agent.v1.LabelsR\x06labels\x12\x12\n" +
+	"\x06labels\x18\x05 \x01(\v2\x15.weft.agent.v1.LabelsR\x06labels\x12J\n" +
+	"\n" +
+	"set_labels\x18\b \x03(\v2+.weft.agent.v1.UpdateRequest.SetLabelsEntryR\tsetLabels\x12!\n" +
+	"\funset_labels\x18\t \x03(\tR\vunsetLabels\x12\x12\n" +
 	"\x04wait\x18\x06 \x01(\bR\x04wait\x12<\n" +
-	"\fwait_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\vwaitTimeout\"\x1f\n" +
+	"\fwait_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\vwaitTimeout\x1a<\n" +
+	"\x0eSetLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1f\n" +
 	"\aStreams\x12\x14\n" +
 	"\x05names\x18\x01 \x03(\tR\x05names\"~\n" +
 	"\x06Labels\x129\n" +
@@ -1661,7 +1693,7 @@ func file_pkg_api_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_pkg_api_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_pkg_api_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_pkg_api_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_pkg_api_agent_v1_agent_proto_goTypes = []any{
 	(StreamStatus_State)(0),       // 0: weft.agent.v1.StreamStatus.State
 	(Condition_Status)(0),         // 1: weft.agent.v1.Condition.Status
@@ -1687,52 +1719,54 @@ var file_pkg_api_agent_v1_agent_proto_goTypes = []any{
 	(*WatchRequest)(nil),          // 21: weft.agent.v1.WatchRequest
 	(*WatchResponse)(nil),         // 22: weft.agent.v1.WatchResponse
 	nil,                           // 23: weft.agent.v1.AttachmentSpec.LabelsEntry
-	nil,                           // 24: weft.agent.v1.Labels.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
+	nil,                           // 24: weft.agent.v1.UpdateRequest.SetLabelsEntry
+	nil,                           // 25: weft.agent.v1.Labels.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
 }
 var file_pkg_api_agent_v1_agent_proto_depIdxs = []int32{
 	23, // 0: weft.agent.v1.AttachmentSpec.labels:type_name -> weft.agent.v1.AttachmentSpec.LabelsEntry
 	4,  // 1: weft.agent.v1.Attachment.spec:type_name -> weft.agent.v1.AttachmentSpec
-	25, // 2: weft.agent.v1.Attachment.created:type_name -> google.protobuf.Timestamp
+	26, // 2: weft.agent.v1.Attachment.created:type_name -> google.protobuf.Timestamp
 	6,  // 3: weft.agent.v1.Attachment.status:type_name -> weft.agent.v1.AttachmentStatus
 	8,  // 4: weft.agent.v1.AttachmentStatus.conditions:type_name -> weft.agent.v1.Condition
 	9,  // 5: weft.agent.v1.AttachmentStatus.interface:type_name -> weft.agent.v1.Interface
 	10, // 6: weft.agent.v1.AttachmentStatus.legs:type_name -> weft.agent.v1.Leg
 	7,  // 7: weft.agent.v1.AttachmentStatus.streams:type_name -> weft.agent.v1.StreamStatus
 	0,  // 8: weft.agent.v1.StreamStatus.state:type_name -> weft.agent.v1.StreamStatus.State
-	25, // 9: weft.agent.v1.StreamStatus.since:type_name -> google.protobuf.Timestamp
+	26, // 9: weft.agent.v1.StreamStatus.since:type_name -> google.protobuf.Timestamp
 	1,  // 10: weft.agent.v1.Condition.status:type_name -> weft.agent.v1.Condition.Status
-	25, // 11: weft.agent.v1.Condition.last_transition:type_name -> google.protobuf.Timestamp
+	26, // 11: weft.agent.v1.Condition.last_transition:type_name -> google.protobuf.Timestamp
 	2,  // 12: weft.agent.v1.Leg.state:type_name -> weft.agent.v1.Leg.State
-	25, // 13: weft.agent.v1.Leg.since:type_name -> google.protobuf.Timestamp
-	25, // 14: weft.agent.v1.Leg.retry_at:type_name -> google.protobuf.Timestamp
+	26, // 13: weft.agent.v1.Leg.since:type_name -> google.protobuf.Timestamp
+	26, // 14: weft.agent.v1.Leg.retry_at:type_name -> google.protobuf.Timestamp
 	4,  // 15: weft.agent.v1.AttachRequest.spec:type_name -> weft.agent.v1.AttachmentSpec
-	26, // 16: weft.agent.v1.AttachRequest.wait_timeout:type_name -> google.protobuf.Duration
+	27, // 16: weft.agent.v1.AttachRequest.wait_timeout:type_name -> google.protobuf.Duration
 	5,  // 17: weft.agent.v1.AttachResponse.attachment:type_name -> weft.agent.v1.Attachment
 	14, // 18: weft.agent.v1.UpdateRequest.streams:type_name -> weft.agent.v1.Streams
 	15, // 19: weft.agent.v1.UpdateRequest.labels:type_name -> weft.agent.v1.Labels
-	26, // 20: weft.agent.v1.UpdateRequest.wait_timeout:type_name -> google.protobuf.Duration
-	24, // 21: weft.agent.v1.Labels.labels:type_name -> weft.agent.v1.Labels.LabelsEntry
-	5,  // 22: weft.agent.v1.UpdateResponse.attachment:type_name -> weft.agent.v1.Attachment
-	5,  // 23: weft.agent.v1.ListResponse.attachments:type_name -> weft.agent.v1.Attachment
-	3,  // 24: weft.agent.v1.WatchResponse.kind:type_name -> weft.agent.v1.WatchResponse.Kind
-	5,  // 25: weft.agent.v1.WatchResponse.attachments:type_name -> weft.agent.v1.Attachment
-	11, // 26: weft.agent.v1.Agent.Attach:input_type -> weft.agent.v1.AttachRequest
-	13, // 27: weft.agent.v1.Agent.Update:input_type -> weft.agent.v1.UpdateRequest
-	17, // 28: weft.agent.v1.Agent.Detach:input_type -> weft.agent.v1.DetachRequest
-	19, // 29: weft.agent.v1.Agent.List:input_type -> weft.agent.v1.ListRequest
-	21, // 30: weft.agent.v1.Agent.Watch:input_type -> weft.agent.v1.WatchRequest
-	12, // 31: weft.agent.v1.Agent.Attach:output_type -> weft.agent.v1.AttachResponse
-	16, // 32: weft.agent.v1.Agent.Update:output_type -> weft.agent.v1.UpdateResponse
-	18, // 33: weft.agent.v1.Agent.Detach:output_type -> weft.agent.v1.DetachResponse
-	20, // 34: weft.agent.v1.Agent.List:output_type -> weft.agent.v1.ListResponse
-	22, // 35: weft.agent.v1.Agent.Watch:output_type -> weft.agent.v1.WatchResponse
-	31, // [31:36] is the sub-list for method output_type
-	26, // [26:31] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	24, // 20: weft.agent.v1.UpdateRequest.set_labels:type_name -> weft.agent.v1.UpdateRequest.SetLabelsEntry
+	27, // 21: weft.agent.v1.UpdateRequest.wait_timeout:type_name -> google.protobuf.Duration
+	25, // 22: weft.agent.v1.Labels.labels:type_name -> weft.agent.v1.Labels.LabelsEntry
+	5,  // 23: weft.agent.v1.UpdateResponse.attachment:type_name -> weft.agent.v1.Attachment
+	5,  // 24: weft.agent.v1.ListResponse.attachments:type_name -> weft.agent.v1.Attachment
+	3,  // 25: weft.agent.v1.WatchResponse.kind:type_name -> weft.agent.v1.WatchResponse.Kind
+	5,  // 26: weft.agent.v1.WatchResponse.attachments:type_name -> weft.agent.v1.Attachment
+	11, // 27: weft.agent.v1.Agent.Attach:input_type -> weft.agent.v1.AttachRequest
+	13, // 28: weft.agent.v1.Agent.Update:input_type -> weft.agent.v1.UpdateRequest
+	17, // 29: weft.agent.v1.Agent.Detach:input_type -> weft.agent.v1.DetachRequest
+	19, // 30: weft.agent.v1.Agent.List:input_type -> weft.agent.v1.ListRequest
+	21, // 31: weft.agent.v1.Agent.Watch:input_type -> weft.agent.v1.WatchRequest
+	12, // 32: weft.agent.v1.Agent.Attach:output_type -> weft.agent.v1.AttachResponse
+	16, // 33: weft.agent.v1.Agent.Update:output_type -> weft.agent.v1.UpdateResponse
+	18, // 34: weft.agent.v1.Agent.Detach:output_type -> weft.agent.v1.DetachResponse
+	20, // 35: weft.agent.v1.Agent.List:output_type -> weft.agent.v1.ListResponse
+	22, // 36: weft.agent.v1.Agent.Watch:output_type -> weft.agent.v1.WatchResponse
+	32, // [32:37] is the sub-list for method output_type
+	27, // [27:32] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_pkg_api_agent_v1_agent_proto_init() }
@@ -1746,7 +1780,7 @@ func file_pkg_api_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pkg_api_agent_v1_agent_proto_rawDesc), len(file_pkg_api_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
