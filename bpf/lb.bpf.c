@@ -92,11 +92,7 @@ static __always_inline int forward(struct __sk_buff *skb, const struct pkt *p,
 	if ((void *)(eth + 1) > frame_end(skb))
 		return LB_DROP_INTERNAL;
 	copy12(eth, v->hop->dst);
-	if (!(p->flags & PKT_TRACE)) {
-		add_load(&lb_target_load, v->target, len);
-		add_load(&lb_stream_load, v->stream, len);
-		add_load(&lb_flow_load, v->flow, len);
-	}
+	add_loads(p, v, len);
 	*act = bpf_redirect_peer(v->hop->ifindex, 0);
 	return LB_NONE;
 }
