@@ -106,6 +106,10 @@ func (l *LB) watch(control bpfLbControl) (*watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
+	// What the one before had in advance is not held against this one.
+	if err := l.objs.LbLimits.Put(bpfLbLimitLB_LIMIT_EVENTS, uint64(0)); err != nil {
+		return nil, errors.Join(fmt.Errorf("reset the rate of events: %w", err), reader.Close())
+	}
 	w := &watcher{reader: reader}
 	l.watchers[w] = struct{}{}
 	c := at[bpfLbControl](l.control, 0)
