@@ -197,6 +197,42 @@ func TestObserveLimits(t *testing.T) {
 	})
 }
 
+// TestObserveAnew: an observer does not see what the one before has left.
+func TestObserveAnew(t *testing.T) {
+	l := newLB(t, Config{})
+	fixtureRules(t, l)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	end, busy := make(chan error), make(chan struct{}, 1)
+	go func() {
+		end <- l.Observe(ctx, Filter{}, func(Event) {
+			select {
+			case busy <- struct{}{}:
+			default:
+			}
+			<-ctx.Done()
+		})
+	}()
+	frame := request(toUs, fixFamilies[1].in, packet.UDP, 81)
+	testutil.Eventually(t, 10*time.Second, "an event", func() bool {
+		flood(t, l, l.objs.Lb, frame, 10)
+		return len(busy) > 0
+	})
+	flood(t, l, l.objs.Lb, frame, 10)
+	cancel()
+	check(t, <-end)
+	o := observe(t, l, Filter{Protocol: packet.TCP})
+	_, _, err := l.testIn(request(toUs, fixFamilies[0].in, packet.TCP, 81))
+	check(t, err)
+	testutil.Eventually(t, 10*time.Second, "an event", func() bool { return len(o.seen()) > 0 })
+	o.stop(t)
+	for _, e := range o.seen() {
+		if e.Protocol != packet.TCP {
+			t.Errorf("sees %+v", e)
+		}
+	}
+}
+
 // TestObserveEnds: one observes at a time, until its context ends or the load
 // balancer is closed.
 func TestObserveEnds(t *testing.T) {
