@@ -29,6 +29,7 @@ static __always_inline int taken_over(FRAME *f, struct pkt *p,
 				      struct verdict *v)
 {
 	const struct handover *m = (void *)(long)f->data_meta;
+	__u8 flags = p->flags;
 	int why;
 
 	if (!cfg_secret || (void *)(m + 1) > frame_data(f) ||
@@ -42,7 +43,9 @@ static __always_inline int taken_over(FRAME *f, struct pkt *p,
 	why = m->reason;
 	if (is_forward(why) && find_target(v) && !parse(f, p, cfg_vlan))
 		return why;
-	*p = (struct pkt){};
+	/* As it was, so that the verifier sees one way into decide. */
+	*p = (struct pkt){ .flags = flags };
+	*v = (struct verdict){};
 	return LB_NONE;
 }
 #endif
