@@ -55,32 +55,31 @@ static __always_inline __u32 smaller(__u32 a, __u32 b)
 	return !a || (b && b < a) ? b : a;
 }
 
-static __always_inline int clamp(struct __sk_buff *skb, const struct pkt *p,
-				 const struct lb_header *h, __u32 mtu)
+/* clamp lowers the MSS option of a SYN to what fits the MTU of both sides. */
+static __noinline int clamp(struct __sk_buff *skb, const struct pkt *p,
+			    __u32 leg_mtu)
 {
-	mtu = smaller(mtu, h->mtu);
-	if (p->proto != PKT_TCP || p->why ||
-	    p->flags & (PKT_LATER | PKT_ERROR | PKT_ECHO) || !mtu)
+	struct blob b;
+	__u32 mtu;
+
+	if (!p || p->proto != PKT_TCP || p->why ||
+	    p->flags & (PKT_LATER | PKT_ERROR | PKT_ECHO) || !open_blob(&b))
 		return LB_NONE;
-	return clamp_mss(skb, p, mtu);
+	mtu = smaller(leg_mtu, ((const struct lb_header *)b.base)->mtu);
+	return mtu ? clamp_mss(skb, p, mtu) : LB_NONE;
 }
 
 static __always_inline int forward(struct __sk_buff *skb, const struct pkt *p,
 				   const struct verdict *v, int *act)
 {
 	__u32 len = skb->len;
-	struct blob b;
 	int why;
 
+	if (!v->hop)
+		return LB_DROP_INTERNAL;
 	if (v->port && (why = translate(skb, p, v->port)))
 		return why;
-	if (!v->hop || !open_blob(&b))
-		return LB_DROP_INTERNAL;
-
-	const struct lb_header *h = b.base;
-
-	if (h->options & LB_OPTION_MSS_CLAMP &&
-	    (why = clamp(skb, p, h, v->hop->mtu)))
+	if (v->clamp && (why = clamp(skb, p, v->hop->mtu)))
 		return why;
 	if (p->tags && (why = pop_tags(skb, p)))
 		return why;
@@ -223,7 +222,7 @@ static __always_inline int reply(struct __sk_buff *skb, struct pkt *p, int *act)
 		return why;
 	if (p->flags & PKT_ERROR && (why = quote_back(skb, p, &b, h, vip)))
 		return why;
-	if (h->options & LB_OPTION_MSS_CLAMP && (why = clamp(skb, p, h, 0)))
+	if (h->options & LB_OPTION_MSS_CLAMP && (why = clamp(skb, p, 0)))
 		return why;
 	if (p->tags && (why = pop_tags(skb, p)))
 		return why;

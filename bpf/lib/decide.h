@@ -255,6 +255,7 @@ static __always_inline int decide(FRAME *f, struct pkt *p, struct verdict *v)
 
 	if (!for_us(f, p, h))
 		return LB_PASS_NOT_HOST;
+	v->clamp = h->options & LB_OPTION_MSS_CLAMP;
 
 	__u32 vip = prefix_find(&b, p, VIP_OF_DST);
 

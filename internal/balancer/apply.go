@@ -112,15 +112,13 @@ func (b *Balancer) addStreams(config *Config) ([]await, error) {
 		if b.streams[c.Name] != nil {
 			continue
 		}
-		id, ok := b.streamID.take()
-		if !ok {
+		s, err := b.newStream(c)
+		if err != nil {
 			for _, s := range added {
 				b.streamID.free(int(s.id))
 			}
-			return nil, fmt.Errorf("stream %q: %w", c.Name, ErrTooManyStreams)
+			return nil, fmt.Errorf("stream %q: %w", c.Name, err)
 		}
-		s := &stream{name: c.Name, id: uint32(id)}
-		b.shape(s, c)
 		added = append(added, s)
 	}
 	states := make([]await, 0, len(added))
@@ -130,6 +128,21 @@ func (b *Balancer) addStreams(config *Config) ([]await, error) {
 	}
 	b.notify()
 	return states, nil
+}
+
+// newStream makes a stream with a number of its own. The caller holds the lock.
+func (b *Balancer) newStream(c Stream) (*stream, error) {
+	id, ok := b.streamID.take()
+	if !ok {
+		return nil, ErrTooManyStreams
+	}
+	if err := b.dp.ForgetStream(uint32(id)); err != nil {
+		b.streamID.free(id)
+		return nil, err
+	}
+	s := &stream{name: c.Name, id: uint32(id)}
+	b.shape(s, c)
+	return s, nil
 }
 
 func (b *Balancer) shape(s *stream, c Stream) {
@@ -194,6 +207,7 @@ func (b *Balancer) setRules(before, config *Config) error {
 	if err := b.dp.SetRules(rules); err != nil {
 		return fmt.Errorf("write rules: %w", err)
 	}
+	b.forgetFlows(numbered)
 	b.flows = numbered
 	states := numbered.states(config.Flows)
 	b.mu.Lock()
@@ -201,6 +215,19 @@ func (b *Balancer) setRules(before, config *Config) error {
 	b.notify()
 	b.mu.Unlock()
 	return nil
+}
+
+// forgetFlows lets the counters of new flows begin anew; not before the rules are
+// in force, because the number may be that of a flow that goes with them.
+func (b *Balancer) forgetFlows(numbered flowNumbers) {
+	for name, id := range numbered.ids {
+		if _, kept := b.flows.ids[name]; kept {
+			continue
+		}
+		if err := b.dp.ForgetFlow(id); err != nil {
+			b.log.Warn("flow keeps the counters of another", "flow", name, "err", err)
+		}
+	}
 }
 
 // sameRules compares everything that lb.Rules is made of.

@@ -256,6 +256,53 @@ func TestFlowNumbers(t *testing.T) {
 	want(f.SetConfig(t.Context(), Config{}))
 }
 
+// TestForget: the counters of a number begin anew with every flow and stream that
+// gets it, and with no other change.
+func TestForget(t *testing.T) {
+	f := start(t, Stream{Name: "web"})
+	forgotten := func(want ...string) {
+		t.Helper()
+		f.plane.set(func() {
+			slices.Sort(f.plane.forgotten)
+			if !slices.Equal(f.plane.forgotten, want) {
+				t.Errorf("forgotten %v, want %v", f.plane.forgotten, want)
+			}
+			f.plane.forgotten = nil
+		})
+	}
+	apply := func(streams []string, flows ...string) error {
+		var config Config
+		for _, name := range streams {
+			config.Streams = append(config.Streams, Stream{Name: name})
+		}
+		for _, name := range flows {
+			config.Flows = append(config.Flows, flow(name, streams[0], "20.0.0.1/32"))
+		}
+		return f.SetConfig(t.Context(), config)
+	}
+	forgotten("ForgetStream 0")
+	if err := apply([]string{"web"}, "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	forgotten("ForgetFlow 0", "ForgetFlow 1")
+	if err := apply([]string{"web", "sip"}, "b", "c"); err != nil {
+		t.Fatal(err)
+	}
+	forgotten("ForgetFlow 2", "ForgetStream 1")
+	f.plane.set(func() { f.plane.fail["ForgetStream"] = errInjected })
+	if err := apply([]string{"web", "sip", "new"}, "b", "d"); !errors.Is(err, errInjected) {
+		t.Errorf("got %v", err)
+	}
+	f.plane.set(func() { f.plane.fail["ForgetStream"] = nil })
+	forgotten("ForgetStream 2")
+	f.plane.set(func() { f.plane.fail["SetRules"] = errInjected })
+	if err := apply([]string{"web", "sip"}, "b", "d"); !errors.Is(err, errInjected) {
+		t.Errorf("got %v", err)
+	}
+	f.plane.set(func() { f.plane.fail["SetRules"] = nil })
+	forgotten()
+}
+
 func TestStreamVIPs(t *testing.T) {
 	c := Config{Flows: []Flow{
 		flow("a", "web", "20.0.0.2/32", "2000::1/128"), flow("b", "web", "20.0.0.1/32", "20.0.0.2/32"), flow("c", "sip", "20.0.0.3/32"),

@@ -17,6 +17,13 @@ type Tables interface {
 	SetRules(lb.Rules) error
 	SetTable(stream uint32, slots []uint16) error
 	ClearTable(stream uint32) error
+	// SetMembers says which targets a stream's flows may stay with when its
+	// table changes.
+	SetMembers(stream uint32, targets []uint16) error
+	// ForgetStream and ForgetFlow clear the counters of a number that is to
+	// stand for another stream or flow.
+	ForgetStream(stream uint32) error
+	ForgetFlow(flow uint32) error
 }
 
 // Targets is where the balancer writes where targets are.

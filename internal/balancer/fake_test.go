@@ -37,18 +37,21 @@ type fakePlane struct {
 	tables   map[uint32][]uint16
 	writes   map[uint32]int
 	targets  map[uint16]lb.Target
+	members  map[uint32][]uint16
 	placed   int // calls of SetTarget
 	attached map[int]bool
 	fail     map[string]error // by method
 	hold     chan struct{}    // when set, SetTable waits for a value
 	attach   chan struct{}    // when set, AttachLeg announces itself and waits, each by a value
 	calls    chan struct{}    // when set, gets one for each SetTable that begins
+
+	forgotten []string // calls of ForgetStream and ForgetFlow
 }
 
 func newFakePlane(t testing.TB) *fakePlane {
 	return &fakePlane{
 		t: t, tables: map[uint32][]uint16{}, writes: map[uint32]int{}, targets: map[uint16]lb.Target{},
-		attached: map[int]bool{}, fail: map[string]error{},
+		members: map[uint32][]uint16{}, attached: map[int]bool{}, fail: map[string]error{},
 	}
 }
 
@@ -102,6 +105,27 @@ func (p *fakePlane) SetTarget(id uint16, target lb.Target) error {
 	p.targets[id] = target
 	p.placed++
 	return p.fail["SetTarget"]
+}
+
+func (p *fakePlane) SetMembers(stream uint32, targets []uint16) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.fail["SetMembers"]; err != nil {
+		return err
+	}
+	p.members[stream] = slices.Sorted(slices.Values(targets))
+	return nil
+}
+
+func (p *fakePlane) ForgetStream(stream uint32) error { return p.forget("ForgetStream", stream) }
+
+func (p *fakePlane) ForgetFlow(flow uint32) error { return p.forget("ForgetFlow", flow) }
+
+func (p *fakePlane) forget(what string, id uint32) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forgotten = append(p.forgotten, fmt.Sprintf("%s %d", what, id))
+	return p.fail[what]
 }
 
 func (p *fakePlane) DeleteTarget(id uint16) error {

@@ -31,6 +31,7 @@ type leg struct {
 	mac, legMAC net.HardwareAddr
 
 	index    int  // of the link that is there, 0 = none
+	mtu      int  // of the link
 	busy     bool // a goroutine is bringing it up, or will again
 	up       bool // program attached and carrier: packets may be sent
 	failures int
@@ -74,6 +75,12 @@ func (b *Balancer) follow(l *leg) {
 	link := b.present[l.iface] // zero when there is none
 	if link.Index != l.index {
 		l.index, l.failures, l.err = link.Index, 0, nil
+	}
+	if link.MTU != l.mtu {
+		l.mtu = link.MTU
+		if l.up {
+			b.touchAll(l.target, false)
+		}
 	}
 	attached := b.programs[l.index].program != nil
 	if up := attached && link.Up && link.Carrier; up != l.up {

@@ -202,7 +202,7 @@ func (b *Balancer) plan(s *stream) plan {
 		if l == nil || !slices.Contains(t.joined(), s.name) {
 			continue
 		}
-		at := lb.Target{IfIndex: l.index, MAC: l.mac, LegMAC: l.legMAC}
+		at := lb.Target{IfIndex: l.index, MAC: l.mac, LegMAC: l.legMAC, MTU: l.mtu}
 		p.places = append(p.places, place{t, at, t.isSet && same(at, t.set)})
 		if weight := t.share(); weight > 0 {
 			p.members = append(p.members, member{t, weight})
@@ -213,7 +213,7 @@ func (b *Balancer) plan(s *stream) plan {
 }
 
 func same(a, b lb.Target) bool {
-	return a.IfIndex == b.IfIndex && slices.Equal(a.MAC, b.MAC) && slices.Equal(a.LegMAC, b.LegMAC)
+	return a.IfIndex == b.IfIndex && a.MTU == b.MTU && slices.Equal(a.MAC, b.MAC) && slices.Equal(a.LegMAC, b.LegMAC)
 }
 
 // build brings the table of one stream in step: first the targets get their
@@ -287,6 +287,13 @@ func (b *Balancer) place(places []place) error {
 // one in force already or none. Only the settler reads and writes s.table and
 // s.slots without the lock.
 func (b *Balancer) write(s *stream, p plan) ([]uint16, error) {
+	var all []uint16
+	for _, t := range p.places {
+		all = append(all, t.id)
+	}
+	if err := b.dp.SetMembers(s.id, all); err != nil {
+		return nil, fmt.Errorf("write members of stream %q: %w", s.name, err)
+	}
 	if len(p.members) == 0 {
 		if s.slots != 0 || p.removed {
 			if err := b.dp.ClearTable(s.id); err != nil {

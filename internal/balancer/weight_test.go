@@ -4,9 +4,11 @@ package balancer
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
+	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
@@ -150,6 +152,76 @@ func TestDraining(t *testing.T) {
 			place(0)
 		})
 	}
+}
+
+// TestMembers: who is in a stream may keep its flows, with slots or without, as
+// long as its leg works.
+func TestMembers(t *testing.T) {
+	f := start(t, Stream{Name: "web"}, Stream{Name: "sip"})
+	want := func(targets ...int) {
+		t.Helper()
+		var ids []uint16
+		for _, i := range targets {
+			ids = append(ids, f.Snapshot().Target(fmt.Sprintf("target-%d", i)).ID)
+		}
+		slices.Sort(ids)
+		f.wait(func(s Snapshot) bool {
+			var got []uint16
+			f.plane.set(func() { got = f.plane.members[s.Stream("web").ID] })
+			return slices.Equal(got, ids)
+		})
+	}
+	f.join(1, "web")
+	f.join(2, "web", "sip")
+	f.join(3, "sip")
+	want(1, 2)
+	f.register(drained(1, "web"))
+	want(1, 2)
+	f.register(drained(2, "web"))
+	want(1, 2)
+	f.links.carrier(101, false)
+	want(2)
+	f.register(wish(2, "sip"))
+	want()
+	f.plane.set(func() { f.plane.fail["SetMembers"] = errInjected })
+	if err := f.Register(t.Context(), wish(2, "web")); !errors.Is(err, errInjected) {
+		t.Errorf("members that cannot be written: %v", err)
+	}
+	f.plane.set(func() { f.plane.fail["SetMembers"] = nil })
+	want(2)
+}
+
+// TestMTU: a target's MTU is that of its leg, whenever that changes.
+func TestMTU(t *testing.T) {
+	f := start(t, Stream{Name: "web"})
+	mtu := func(v int) {
+		f.links.event(101, func(link nl.Link) nl.LinkEvent {
+			link.MTU = v
+			return nl.LinkEvent{Link: link}
+		})
+	}
+	want := func(v int) {
+		t.Helper()
+		f.wait(func(s Snapshot) bool {
+			var got int
+			f.plane.set(func() { got = f.plane.targets[s.Target("target-1").ID].MTU })
+			return got == v
+		})
+	}
+	f.join(1, "web")
+	f.wantTable("web", 1)
+	mtu(1400)
+	want(1400)
+	var writes int
+	f.plane.set(func() { writes = f.plane.writes[0] })
+	mtu(9000)
+	want(9000)
+	f.wait(func(s Snapshot) bool { return !s.Stream("web").Pending })
+	f.plane.set(func() {
+		if f.plane.writes[0] != writes {
+			t.Error("the table was written again")
+		}
+	})
 }
 
 // wantPlace waits until the data plane has a target on a link, 0 for none.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	vnl "github.com/vishvananda/netlink/nl"
@@ -50,7 +51,8 @@ func fromLink(l netlink.Link) Link {
 	attrs := l.Attrs()
 	return Link{
 		Index: attrs.Index, Name: attrs.Name, Alias: attrs.Alias, Kind: l.Type(),
-		MAC: attrs.HardwareAddr, MTU: attrs.MTU, PeerIndex: attrs.ParentIndex,
+		MAC: slices.Clone(attrs.HardwareAddr), // of the message's memory, which is used again
+		MTU: attrs.MTU, PeerIndex: attrs.ParentIndex,
 		Up:      attrs.RawFlags&unix.IFF_UP != 0,
 		Carrier: attrs.RawFlags&unix.IFF_LOWER_UP != 0,
 	}

@@ -42,11 +42,14 @@ type Config struct {
 	ExternalInterface string // in it
 	VLAN              uint16 // tag on the external interface, 0 = none
 	CIDRPrefixes      []netip.Prefix
-	MTU               uint32 // of connections, 0 = the client's
-	TableSize         uint32 // of streams that do not say, a prime number, 0 = maglev.DefaultSize
-	MaxTableSize      uint32 // of streams that say, 0 = TableSize; every stream takes 4 bytes for each slot
-	MaxStreams        int    // 0 = lb.DefaultMaxStreams
-	MaxTargets        int    // 0 = lb.DefaultMaxTargets
+	MTU               uint32  // of connections, 0 = the client's
+	TableSize         uint32  // of streams that do not say, a prime number, 0 = maglev.DefaultSize
+	MaxTableSize      uint32  // of streams that say, 0 = TableSize; every stream takes 4 bytes for each slot
+	Mode              lb.Mode // where the program meets frames of the external interface
+	MaxFlows          int     // 0 = lb.DefaultMaxFlows
+	MaxFragments      int     // 0 = lb.DefaultMaxFragments
+	MaxStreams        int     // 0 = lb.DefaultMaxStreams
+	MaxTargets        int     // 0 = lb.DefaultMaxTargets
 
 	IdleTimeout time.Duration // stop after so long without connection, 0 = never
 	Drain       time.Duration // 0 = DefaultDrain
@@ -101,6 +104,9 @@ func (c Config) Validate() error {
 	need(c.TableSize == 0 || maglev.IsPrime(c.TableSize), "TableSize %d is not a prime number", c.TableSize)
 	need(c.MaxTableSize == 0 || c.MaxTableSize >= c.withDefaults().TableSize, "MaxTableSize %d is less than TableSize", c.MaxTableSize)
 	need(c.MaxTableSize <= lb.MaxTableSize, "MaxTableSize %d is more than %d", c.MaxTableSize, lb.MaxTableSize)
+	need(c.MaxFlows >= 0 && c.MaxFlows <= lb.MaxFlows, "MaxFlows %d is not within 0 to %d", c.MaxFlows, lb.MaxFlows)
+	need(c.MaxFragments == 0 || c.MaxFragments >= lb.MinFragments && c.MaxFragments <= lb.MaxFragments,
+		"MaxFragments %d is neither 0 nor within %d to %d", c.MaxFragments, lb.MinFragments, lb.MaxFragments)
 	need(!c.PassSocket || c.ListenOn == nil || c.ListenOn.Scheme == "unix", "PassSocket needs a unix socket, ListenOn is %s", c.ListenOn)
 	need(c.IdleTimeout >= 0 && c.Drain >= 0, "IdleTimeout or Drain is negative")
 	if _, err := ipam.NewPool(c.CIDRPrefixes...); err != nil {

@@ -82,7 +82,8 @@ func Start(ctx context.Context, config Config, deps Deps) (_ *Component, err err
 func (c *Component) startBalancer(ctx context.Context, deps Deps) error {
 	var err error
 	c.plane, err = lb.New(lb.Config{
-		NetNS: c.config.NetNS, Interface: c.config.ExternalInterface, VLAN: c.config.VLAN,
+		NetNS: c.config.NetNS, Interface: c.config.ExternalInterface, VLAN: c.config.VLAN, Mode: c.config.Mode,
+		MaxFlows: c.config.MaxFlows, MaxFragments: c.config.MaxFragments,
 		MaxStreams: c.config.MaxStreams, MaxTargets: c.config.MaxTargets, MaxTableSize: c.config.MaxTableSize,
 	})
 	if err != nil {
@@ -90,7 +91,7 @@ func (c *Component) startBalancer(ctx context.Context, deps Deps) error {
 	}
 	c.onStop(c.plane.Close)
 	limits := balancer.Limits{
-		Streams: c.config.MaxStreams, Targets: c.config.MaxTargets,
+		Streams: c.config.MaxStreams, Targets: c.config.MaxTargets, Flows: c.config.MaxFlows,
 		TableSize: c.config.TableSize, MaxTableSize: c.config.MaxTableSize,
 	}
 	c.balancer, err = balancer.New(c.plane, balancer.NamespaceLinks(c.config.NetNS), limits, c.log)

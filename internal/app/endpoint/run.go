@@ -59,12 +59,15 @@ func (s *settings) flags(flags *flag.FlagSet) {
 	flags.UintVar(&s.mtu, "mtu", 0, "MTU of connections, 0 is the client's")
 	flags.UintVar(&s.tableSize, "table-size", 0, "slots of the Maglev table of a stream that names none, a prime number (default 65537)")
 	flags.UintVar(&s.maxTableSize, "max-table-size", 0, "room for the table of a stream that names its size; 4 bytes a slot for every stream (default that of --table-size)")
+	flags.TextVar(&s.Mode, "mode", lb.ModeAuto, "where the load balancer meets frames from outside: tcx, xdp (in the driver), or auto, which is xdp where it pays")
+	flags.IntVar(&s.MaxFlows, "max-flows", 0, "flows that may exist at once (default 16384)")
+	flags.IntVar(&s.MaxFragments, "max-fragments", 0, "fragmented packets that are remembered at once (default 16384)")
 	flags.StringVar(&s.adminSocket, "admin-socket", "", "unix socket for weft trace, top and observe, for its owner only (default: none)")
 	flags.BoolVar(&s.passSocket, "pass-socket", true, "register with a descriptor of a unix socket, not its path")
 }
 
 func (s *settings) load(lookup config.Lookup) error {
-	external, netNS := s.ExternalInterface, s.NetNS
+	flags := s.Config // what flags set in it
 	var err error
 	if s.environment, err = ReadEnvironment(lookup); err != nil {
 		return err
@@ -81,7 +84,8 @@ func (s *settings) load(lookup config.Lookup) error {
 	if len(s.adminSocket) > service.MaxSocketPath {
 		return fmt.Errorf("--admin-socket %s has more than %d bytes", s.adminSocket, service.MaxSocketPath)
 	}
-	s.ExternalInterface, s.NetNS = external, netNS
+	s.ExternalInterface, s.NetNS, s.Mode = flags.ExternalInterface, flags.NetNS, flags.Mode
+	s.MaxFlows, s.MaxFragments = flags.MaxFlows, flags.MaxFragments
 	s.VLAN, s.MTU, s.TableSize, s.MaxTableSize = uint16(s.vlan), uint32(s.mtu), uint32(s.tableSize), uint32(s.maxTableSize)
 	s.PassSocket = s.passSocket && s.ListenOn.Scheme == "unix"
 	if err := s.Validate(); err != nil {

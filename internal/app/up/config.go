@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/weft-project/weft/internal/maglev"
+	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
 // Config of a host. The zero value runs everything but load balancers.
@@ -65,6 +66,15 @@ type Replica struct {
 	// MaxTableSize is the room for the tables of streams that name their size;
 	// 0 = TableSize. It costs 4 bytes a slot for every stream.
 	MaxTableSize uint32 `yaml:"max-table-size"`
+	// Mode is where the load balancer meets the frames from outside: tcx, xdp
+	// (in the interface's driver, or not at all) or auto, which is xdp where it
+	// pays. Default: auto.
+	Mode lb.Mode `yaml:"mode"`
+	// MaxFlows is how many flows there may be at once; 0 = 16384.
+	MaxFlows int `yaml:"max-flows"`
+	// MaxFragments is how many fragmented packets are remembered at once; 0 =
+	// 16384, which takes 2 MB.
+	MaxFragments int `yaml:"max-fragments"`
 }
 
 // Load reads a configuration file. Unknown fields are errors.
@@ -110,6 +120,13 @@ func (c Config) Validate() error {
 		}
 		if r.TableSize != 0 && !maglev.IsPrime(r.TableSize) {
 			problems = append(problems, fmt.Errorf("%s.table-size: %d is not a prime number", where, r.TableSize))
+		}
+		if r.MaxFlows < 0 || r.MaxFlows > lb.MaxFlows {
+			problems = append(problems, fmt.Errorf("%s.max-flows: %d is not within 0 to %d", where, r.MaxFlows, lb.MaxFlows))
+		}
+		if r.MaxFragments != 0 && (r.MaxFragments < lb.MinFragments || r.MaxFragments > lb.MaxFragments) {
+			problems = append(problems, fmt.Errorf("%s.max-fragments: %d is neither 0 nor within %d to %d",
+				where, r.MaxFragments, lb.MinFragments, lb.MaxFragments))
 		}
 		for _, other := range c.Replicas[:i] {
 			problems = append(problems, r.conflicts(other, where)...)

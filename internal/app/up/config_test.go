@@ -72,6 +72,9 @@ func TestBadConfigurations(t *testing.T) {
 		}},
 		{"VLAN", good + "  vlan: 5000\n", []string{"replicas[0].vlan: 5000"}},
 		{"table size", good + "  table-size: 65536\n", []string{"replicas[0].table-size: 65536 is not a prime number"}},
+		{"mode", good + "  mode: fast\n", []string{`mode "fast": neither auto, tcx nor xdp`}},
+		{"flows", good + "  max-flows: -1\n", []string{"replicas[0].max-flows: -1 is not within 0 to 1048576"}},
+		{"fragments", good + "  max-fragments: 5\n", []string{"replicas[0].max-fragments: 5 is neither 0 nor within 64 to 16777216"}},
 		{"twice the same", good + second, []string{
 			`replicas[1].name: "lb-1" is taken`, "replicas[1].interface: ext0 is taken by lb-1",
 			"replicas[1].prefixes: 172.16.1.0/24 overlaps",

@@ -45,6 +45,7 @@ func (s *Stack) StartReplica(ctx context.Context, r Replica) (*Endpoint, error) 
 		Trench: r.Trench, Conduit: r.Conduit,
 		NetNS: r.NetNS, ExternalInterface: r.Interface, VLAN: r.VLAN,
 		CIDRPrefixes: r.Prefixes, MTU: r.MTU, TableSize: r.TableSize, MaxTableSize: r.MaxTableSize,
+		Mode: r.Mode, MaxFlows: r.MaxFlows, MaxFragments: r.MaxFragments,
 	}, endpoint.Deps{Security: s.security, Log: s.config.Log, Metrics: s.metrics, Balance: *balance})
 	if err != nil {
 		return nil, err

@@ -16,8 +16,13 @@ const (
 	DefaultMaxFragments = 16384
 )
 
-// MaxTableSize is the largest Config.MaxTableSize.
-const MaxTableSize = 1 << 24
+// Bounds of Config.
+const (
+	MaxTableSize = 1 << 24 // of MaxTableSize
+	MaxFlows     = 1 << 20 // of MaxFlows
+	MinFragments = 64      // of MaxFragments
+	MaxFragments = 1 << 24
+)
 
 // Config says where the load balancer works and how large it may become.
 type Config struct {
@@ -64,14 +69,14 @@ func (c Config) Validate() error {
 	if c.MaxTargets < 2 || c.MaxTargets > 1<<16 {
 		errs = append(errs, fmt.Errorf("MaxTargets %d: not in 2 to 65536", c.MaxTargets))
 	}
-	if c.MaxFlows < 1 || c.MaxFlows > 1<<20 {
-		errs = append(errs, fmt.Errorf("MaxFlows %d: not in 1 to %d", c.MaxFlows, 1<<20))
+	if c.MaxFlows < 1 || c.MaxFlows > MaxFlows {
+		errs = append(errs, fmt.Errorf("MaxFlows %d: not in 1 to %d", c.MaxFlows, MaxFlows))
 	}
 	if c.MaxTableSize > MaxTableSize {
 		errs = append(errs, fmt.Errorf("MaxTableSize %d: more than %d", c.MaxTableSize, MaxTableSize))
 	}
-	if c.MaxFragments < 64 || c.MaxFragments > 1<<24 {
-		errs = append(errs, fmt.Errorf("MaxFragments %d: not in 64 to %d", c.MaxFragments, 1<<24))
+	if c.MaxFragments < MinFragments || c.MaxFragments > MaxFragments {
+		errs = append(errs, fmt.Errorf("MaxFragments %d: not in %d to %d", c.MaxFragments, MinFragments, MaxFragments))
 	}
 	if c.Mode > ModeXDP {
 		errs = append(errs, fmt.Errorf("Mode %d: unknown", c.Mode))

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-project/weft/internal/classify"
-	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/pkg/dataplane/ingress"
 )
 
@@ -39,8 +38,12 @@ type LB struct {
 	// rules serialises SetRules, which waits for the kernel, so that tables
 	// and targets need not wait with it. Locked before mu. objs is read with
 	// either of the two and written with both.
-	rules sync.Mutex
-	objs  *objects
+	rules   sync.Mutex
+	objs    *objects
+	inForce Rules         // guarded by rules
+	written net.Interface // as inForce was written; guarded by rules
+
+	follower *follower // nil until New is done
 
 	mu       sync.Mutex // guards everything below
 	streams  []byte     // memory of lb_streams
@@ -111,19 +114,10 @@ func New(cfg Config) (_ *LB, err error) {
 	if err := l.attach(); err != nil {
 		return nil, fmt.Errorf("attach lb to %s: %w", l.cfg.Interface, err)
 	}
-	return l, nil
-}
-
-// device looks the external interface up in the namespace.
-func (l *LB) device() (dev *net.Interface, err error) {
-	err = netns.Do(l.cfg.NetNS, func() error {
-		dev, err = net.InterfaceByName(l.cfg.Interface)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("find interface %s: %w", l.cfg.Interface, err)
+	if err := l.follow(); err != nil {
+		return nil, err
 	}
-	return dev, nil
+	return l, nil
 }
 
 // allMulticast makes an interface receive all multicast as long as the returned
@@ -144,6 +138,9 @@ func allMulticast(ifindex int) (fd int, err error) {
 // Close detaches from all interfaces and releases everything.
 func (l *LB) Close() error {
 	l.stopWatchers()
+	if l.follower != nil { // it may be waiting for rules
+		l.follower.close()
+	}
 	l.rules.Lock()
 	defer l.rules.Unlock()
 	var errs []error

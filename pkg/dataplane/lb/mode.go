@@ -26,6 +26,15 @@ func (m Mode) String() string {
 	return fmt.Sprintf("mode_%d", uint8(m))
 }
 
+// MarshalText implements encoding.TextMarshaler.
+func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (m *Mode) UnmarshalText(text []byte) (err error) {
+	*m, err = ParseMode(string(text))
+	return err
+}
+
 // ParseMode is the inverse of String. The empty text is ModeAuto.
 func ParseMode(text string) (Mode, error) {
 	if text == "" {

@@ -25,6 +25,11 @@ func (l *LB) SetRules(rules Rules) error {
 	if l.objs == nil {
 		return errClosed
 	}
+	return l.setRules(rules)
+}
+
+// setRules is SetRules; the caller holds rules.
+func (l *LB) setRules(rules Rules) error {
 	if err := l.checkRules(rules); err != nil {
 		return err
 	}
@@ -60,6 +65,7 @@ func (l *LB) SetRules(rules Rules) error {
 	if err != nil {
 		return err
 	}
+	l.inForce, l.written = rules, *dev
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.gateways = slices.Compact(slices.SortedFunc(slices.Values(rules.Gateways), netip.Addr.Compare))
