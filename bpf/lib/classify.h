@@ -75,8 +75,7 @@ static __always_inline __u32 take_lowest(__u64 *v)
 	return bit;
 }
 
-/* A search for the longest prefix of an address; small, because Linux 6.1 counts
- * stack in steps of 32 bytes. */
+/* A search for the longest prefix of an address; small, see TestFrames. */
 struct find {
 	struct blob b;
 	__u64 hi, lo; /* the address */

@@ -11,8 +11,8 @@ import (
 	"github.com/cilium/ebpf/asm"
 )
 
-// The verifiers of Linux 6.1 and 6.6 round frames up more than later ones do:
-// what calls each other may have 512 bytes of them.
+// Before Linux 6.9, verifiers round frames up more than later ones do: what calls
+// each other may have 512 bytes of them.
 const (
 	frameStep = 32
 	frameMost = 512
