@@ -14,7 +14,7 @@ build: ## compile every command into bin/
 
 test: ## install what the tests need, then run all of them with the race detector
 	./test/prepare test
-	WEFT_TEST_REQUIRE=bpf,netns go test -race -p 1 -timeout 20m ./...
+	WEFT_TEST_REQUIRE=bpf,netns,iperf3 go test -race -p 1 -timeout 20m ./...
 
 soak: ## program and model on ten million random packets; repeat a failure with the WEFT_TEST_SEED that it logs
 	./test/prepare test

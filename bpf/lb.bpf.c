@@ -182,6 +182,17 @@ static __always_inline int gateway(const struct blob *b,
 	return 1;
 }
 
+/* leg_mtu is the MTU of the leg that a reply came by: the MSS in a SYN is about
+ * the segments that will go there. */
+static __always_inline __u32 leg_mtu(struct __sk_buff *skb)
+{
+	__u32 mtu = 0;
+
+	/* Whether this packet fits is not the question. */
+	bpf_check_mtu(skb, 0, &mtu, 0, 0);
+	return mtu;
+}
+
 static __always_inline int reply(struct __sk_buff *skb, struct pkt *p, int *act)
 {
 	struct bpf_redir_neigh hop = {};
@@ -222,7 +233,8 @@ static __always_inline int reply(struct __sk_buff *skb, struct pkt *p, int *act)
 		return why;
 	if (p->flags & PKT_ERROR && (why = quote_back(skb, p, &b, h, vip)))
 		return why;
-	if (h->options & LB_OPTION_MSS_CLAMP && (why = clamp(skb, p, 0)))
+	if (h->options & LB_OPTION_MSS_CLAMP &&
+	    (why = clamp(skb, p, leg_mtu(skb))))
 		return why;
 	if (p->tags && (why = pop_tags(skb, p)))
 		return why;

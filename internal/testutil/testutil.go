@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -26,8 +27,8 @@ import (
 const requireEnv = "WEFT_TEST_REQUIRE"
 
 // Require skips the test, with the reason, unless the machine can do what is
-// named: "bpf" (load programs, attach with tcx) and "netns" (make network
-// namespaces).
+// named: "bpf" (load programs, attach with tcx), "netns" (make network
+// namespaces) and "iperf3" (run that program).
 func Require(t testing.TB, what ...string) {
 	t.Helper()
 	required := strings.Split(os.Getenv(requireEnv), ",")
@@ -49,6 +50,9 @@ func able(what string) error {
 		return ableBPF()
 	case "netns":
 		return ableNetNS()
+	case "iperf3":
+		_, err := exec.LookPath(what)
+		return err
 	}
 	return fmt.Errorf("unknown ability %q", what)
 }
