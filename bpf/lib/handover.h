@@ -29,6 +29,7 @@ static __always_inline int taken_over(FRAME *f, struct pkt *p,
 				      struct verdict *v)
 {
 	const struct handover *m = (void *)(long)f->data_meta;
+	__u8 flags = p->flags;
 	struct blob b;
 	int why;
 
@@ -47,7 +48,9 @@ static __always_inline int taken_over(FRAME *f, struct pkt *p,
 			   LB_OPTION_MSS_CLAMP;
 		return why;
 	}
-	*p = (struct pkt){};
+	/* As it was, so that the verifier sees one way into decide. */
+	*p = (struct pkt){ .flags = flags };
+	*v = (struct verdict){};
 	return LB_NONE;
 }
 #endif
