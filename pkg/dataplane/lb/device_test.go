@@ -21,7 +21,8 @@ func TestDeviceChanges(t *testing.T) {
 	l, err := New(Config{NetNS: ns, Interface: "ext"})
 	check(t, err)
 	defer func() { check(t, l.Close()) }()
-	fixtureRules(t, l)
+	rules := Rules{VIPs: []netip.Prefix{netip.PrefixFrom(fixVIP4, 32), netip.PrefixFrom(fixVIP6, 128)}}
+	check(t, l.SetRules(rules))
 	h := testutil.Handle(t, ns)
 	request := packet.ARP{Op: packet.ARPRequest, SenderMAC: routerMAC, SenderIP: fixSrc4, TargetIP: fixVIP4}.Frame(packet.Ethernet{Dst: broadcast, Src: routerMAC})
 	answers := func(mac packet.MAC) func() bool {
@@ -43,8 +44,9 @@ func TestDeviceChanges(t *testing.T) {
 		}
 	}
 	testutil.Eventually(t, 5*time.Second, "the MAC at first", answers(extMAC))
-	testutil.Eventually(t, 5*time.Second, "an MTU of 1500", becomes(DropNoGateway))
-	check(t, l.SetRules(Rules{VIPs: l.inForce.VIPs, Flows: l.inForce.Flows, Gateways: []netip.Addr{fixSrc6}}))
+	testutil.Eventually(t, 5*time.Second, "an MTU of 1500 and no gateway", becomes(DropNoGateway))
+	rules.Gateways = []netip.Addr{fixSrc6}
+	check(t, l.SetRules(rules))
 	testutil.Eventually(t, 5*time.Second, "gateways", becomes(ReplyForwarded))
 	check(t, h.SetMTU(l.id.ifindex, 1280))
 	testutil.Eventually(t, 5*time.Second, "an MTU of 1280", becomes(DropTooBig))
