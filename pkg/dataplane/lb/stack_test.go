@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,9 +62,49 @@ type stacks struct {
 func newStacks(t *testing.T, targets int) *stacks {
 	s := &stacks{topology: newTopology(t, targets, 0)}
 	s.balance(t)
+	for _, ns := range append([]string{s.client, s.ns}, s.targets...) {
+		testutil.Eventually(t, stackLimit, "queues of the interfaces", func() bool { return queuesReady(t, ns) })
+	}
 	s.losses = s.allLosses(t)
 	return s
 }
+
+// queuesReady says that every veth of a namespace sends: after it has a carrier, it
+// drops everything until the kernel's link watch has been there, which sets the
+// operational state.
+func queuesReady(t *testing.T, ns string) bool {
+	t.Helper()
+	var answer []byte
+	check(t, netns.Do(ns, func() (err error) {
+		answer, err = syscall.NetlinkRIB(unix.RTM_GETLINK, unix.AF_UNSPEC)
+		return err
+	}))
+	messages, err := syscall.ParseNetlinkMessage(answer)
+	check(t, err)
+	for _, m := range messages {
+		if m.Header.Type != unix.RTM_NEWLINK {
+			continue
+		}
+		attrs, err := syscall.ParseNetlinkRouteAttr(&m)
+		check(t, err)
+		name, state := "", -1
+		for _, a := range attrs {
+			switch a.Attr.Type {
+			case unix.IFLA_IFNAME:
+				name = unix.ByteSliceToString(a.Value)
+			case unix.IFLA_OPERSTATE:
+				state = int(a.Value[0])
+			}
+		}
+		if name != "lo" && state != operUp {
+			return false
+		}
+	}
+	return true
+}
+
+// operUp is IF_OPER_UP of linux/if.h.
+const operUp = 6
 
 // setRules sends everything to stream 0, as balance does, with changes.
 func (s *stacks) setRules(t *testing.T, change func(*Rules)) {
