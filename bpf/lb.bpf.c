@@ -55,32 +55,31 @@ static __always_inline __u32 smaller(__u32 a, __u32 b)
 	return !a || (b && b < a) ? b : a;
 }
 
-static __always_inline int clamp(struct __sk_buff *skb, const struct pkt *p,
-				 const struct lb_header *h, __u32 mtu)
+/* clamp lowers the MSS option of a SYN to what fits the MTU of both sides. */
+static __noinline int clamp(struct __sk_buff *skb, const struct pkt *p,
+			    __u32 leg_mtu)
 {
-	mtu = smaller(mtu, h->mtu);
-	if (p->proto != PKT_TCP || p->why ||
-	    p->flags & (PKT_LATER | PKT_ERROR | PKT_ECHO) || !mtu)
+	struct blob b;
+	__u32 mtu;
+
+	if (!p || p->proto != PKT_TCP || p->why ||
+	    p->flags & (PKT_LATER | PKT_ERROR | PKT_ECHO) || !open_blob(&b))
 		return LB_NONE;
-	return clamp_mss(skb, p, mtu);
+	mtu = smaller(leg_mtu, ((const struct lb_header *)b.base)->mtu);
+	return mtu ? clamp_mss(skb, p, mtu) : LB_NONE;
 }
 
 static __always_inline int forward(struct __sk_buff *skb, const struct pkt *p,
 				   const struct verdict *v, int *act)
 {
 	__u32 len = skb->len;
-	struct blob b;
 	int why;
 
+	if (!v->hop)
+		return LB_DROP_INTERNAL;
 	if (v->port && (why = translate(skb, p, v->port)))
 		return why;
-	if (!v->hop || !open_blob(&b))
-		return LB_DROP_INTERNAL;
-
-	const struct lb_header *h = b.base;
-
-	if (h->options & LB_OPTION_MSS_CLAMP &&
-	    (why = clamp(skb, p, h, v->hop->mtu)))
+	if (v->clamp && (why = clamp(skb, p, v->hop->mtu)))
 		return why;
 	if (p->tags && (why = pop_tags(skb, p)))
 		return why;
@@ -92,11 +91,7 @@ static __always_inline int forward(struct __sk_buff *skb, const struct pkt *p,
 	if ((void *)(eth + 1) > frame_end(skb))
 		return LB_DROP_INTERNAL;
 	copy12(eth, v->hop->dst);
-	if (!(p->flags & PKT_TRACE)) {
-		add_load(&lb_target_load, v->target, len);
-		add_load(&lb_stream_load, v->stream, len);
-		add_load(&lb_flow_load, v->flow, len);
-	}
+	add_loads(p, v, len);
 	*act = bpf_redirect_peer(v->hop->ifindex, 0);
 	return LB_NONE;
 }
@@ -235,7 +230,7 @@ static __always_inline int reply(struct __sk_buff *skb, struct pkt *p, int *act)
 	if (p->flags & PKT_ERROR && (why = quote_back(skb, p, &b, h, vip)))
 		return why;
 	if (h->options & LB_OPTION_MSS_CLAMP &&
-	    (why = clamp(skb, p, h, leg_mtu(skb))))
+	    (why = clamp(skb, p, leg_mtu(skb))))
 		return why;
 	if (p->tags && (why = pop_tags(skb, p)))
 		return why;

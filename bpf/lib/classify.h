@@ -75,17 +75,17 @@ static __always_inline __u32 take_lowest(__u64 *v)
 	return bit;
 }
 
-/* A search for the longest prefix of an address. */
+/* A search for the longest prefix of an address; small, see TestFrames. */
 struct find {
 	struct blob b;
 	__u64 hi, lo; /* the address */
 	__u64 seed;
-	__u32 shift;
 	__u32 table;
 	__u32 masks;
-	__u32 tag;    /* of the next length */
-	__u32 end;    /* last tag */
 	__u32 slot;   /* the result, 0: none */
+	__u16 tag;    /* of the next length */
+	__u8 end;     /* last tag */
+	__u8 shift;
 };
 
 /* find_length looks for a prefix of one length; 1 if it is there. */
@@ -143,12 +143,11 @@ static __always_inline void find_begin(struct find *f, const struct blob *b,
  * of its caller has no room for a struct find. */
 static __noinline __u32 find_on(const struct pkt *p, enum prefix_set which)
 {
-	struct blob b;
 	struct find f;
 
-	if (!p || !open_blob(&b))
+	if (!p || !open_blob(&f.b))
 		return 0;
-	find_begin(&f, &b, p, which);
+	find_begin(&f, &f.b, p, which);
 	f.tag += 2;
 	bpf_loop(CLASSIFY_LENGTHS, find_step, &f, 0);
 	return f.slot;
@@ -247,8 +246,8 @@ struct search {
 	__u32 vip;      /* the VIP's words; its summaries end there */
 	__u32 first;    /* index of its first word */
 	__u32 last;
-	__u32 sum_at;   /* first word of the next summary, a multiple of 64 */
-	__u32 sum_base; /* word of the lowest bit of sum */
+	__u32 sum_at;   /* first word of the next summary, a multiple of 64: sum is
+			   that of the 64 words before */
 	__u32 word_base; /* rule of the lowest bit of word */
 	__u64 sum;      /* candidate words left */
 	__u64 word;     /* candidate rules left */
@@ -300,13 +299,12 @@ static __always_inline long search_rule(struct search *s)
 			__u32 own = s->vip - ((s->last - at) / 64 + 1) * 8;
 
 			s->sum_at = at + 64;
-			s->sum_base = at;
 			s->sum = rows_and(&s->b, &s->rows, blob64(&s->b, own),
 					  at / 8);
 			if (!s->sum)
 				return 0;
 		}
-		__u32 w = s->sum_base + take_lowest(&s->sum);
+		__u32 w = s->sum_at - 64 + take_lowest(&s->sum);
 
 		s->word = rows_and(&s->b, &s->rows,
 				   blob64(&s->b, s->vip + (w - s->first) * 8),

@@ -183,6 +183,17 @@ static __always_inline int is_pass(int why)
 	return why >= LB_PASS_NOT_IP && why <= LB_PASS_REPLY;
 }
 
+/* add_loads counts a frame that is on its way to its target. */
+static __always_inline void add_loads(const struct pkt *p,
+				      const struct verdict *v, __u32 bytes)
+{
+	if (p->flags & PKT_TRACE)
+		return;
+	add_load(&lb_target_load, v->target, bytes);
+	add_load(&lb_stream_load, v->stream, bytes);
+	add_load(&lb_flow_load, v->flow, bytes);
+}
+
 /* to_target decides about a packet to the VIP in slot vip. */
 static __always_inline int to_target(FRAME *f, const struct blob *b,
 				     const struct lb_header *h, struct pkt *p,
@@ -212,6 +223,8 @@ static __always_inline int to_target(FRAME *f, const struct blob *b,
 		struct link to = { v->hop->mtu, v->target, v->port, 0 };
 		int big = oversize(f, p, &to);
 
+		if (big == LB_FRAGMENTED)
+			add_loads(p, v, frame_len(f));
 		if (big)
 			return big;
 	}
@@ -255,6 +268,7 @@ static __always_inline int decide(FRAME *f, struct pkt *p, struct verdict *v)
 
 	if (!for_us(f, p, h))
 		return LB_PASS_NOT_HOST;
+	v->clamp = h->options & LB_OPTION_MSS_CLAMP;
 
 	__u32 vip = prefix_find(&b, p, VIP_OF_DST);
 

@@ -29,6 +29,8 @@ static __always_inline int taken_over(FRAME *f, struct pkt *p,
 				      struct verdict *v)
 {
 	const struct handover *m = (void *)(long)f->data_meta;
+	__u8 flags = p->flags;
+	struct blob b;
 	int why;
 
 	if (!cfg_secret || (void *)(m + 1) > frame_data(f) ||
@@ -40,9 +42,15 @@ static __always_inline int taken_over(FRAME *f, struct pkt *p,
 	v->slot = m->slot;
 	v->port = m->port;
 	why = m->reason;
-	if (is_forward(why) && find_target(v) && !parse(f, p, cfg_vlan))
+	if (is_forward(why) && find_target(v) && open_blob(&b) &&
+	    !parse(f, p, cfg_vlan)) {
+		v->clamp = ((const struct lb_header *)b.base)->options &
+			   LB_OPTION_MSS_CLAMP;
 		return why;
-	*p = (struct pkt){};
+	}
+	/* As it was, so that the verifier sees one way into decide. */
+	*p = (struct pkt){ .flags = flags };
+	*v = (struct verdict){};
 	return LB_NONE;
 }
 #endif

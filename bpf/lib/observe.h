@@ -9,6 +9,7 @@
 #include "verdict.h"
 
 #define EVENTS_BURST 64
+#define CLOCK_TICK   10000000ull /* ns: of the coarse clock, at most (HZ=100) */
 
 static __always_inline int within(const __u64 *addr, const __u64 *net,
 				  const __u64 *mask)
@@ -35,8 +36,11 @@ static __noinline void observe(FRAME *f, const struct pkt *p,
 	struct lb_control *c = control();
 	struct lb_event *e;
 
-	if (!c || !p || !v || !wanted(c, p, reason) ||
-	    limited(LB_LIMIT_EVENTS, c->interval, EVENTS_BURST))
+	if (!c || !p || !v || !wanted(c, p, reason))
+		return;
+	/* Those of a whole tick seem to come at once. */
+	if (limited(LB_LIMIT_EVENTS, c->interval,
+		    EVENTS_BURST + CLOCK_TICK / c->interval))
 		return;
 	e = bpf_ringbuf_reserve(&lb_events, sizeof(*e), 0);
 	if (!e)
@@ -58,7 +62,6 @@ static __noinline void observe(FRAME *f, const struct pkt *p,
 	e->family = p->kind;
 	bpf_ringbuf_submit(e, 0);
 }
-
 
 static __always_inline void count(__u32 reason)
 {

@@ -169,8 +169,8 @@ static long option_step(__u32 i, struct options *o)
 }
 
 /* clamp_mss lowers the MSS option of a TCP SYN to what fits mtu. */
-static __noinline int clamp_mss(struct __sk_buff *skb, const struct pkt *p,
-				__u32 mtu)
+static __always_inline int clamp_mss(struct __sk_buff *skb,
+				     const struct pkt *p, __u32 mtu)
 {
 	__u8 head[2];
 	__u16 mss, to;

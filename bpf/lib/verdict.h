@@ -13,6 +13,7 @@ struct verdict {
 	__u32 slot;
 	__u32 target;
 	__u32 port; /* destination port for the target; 0: as it is */
+	__u32 clamp; /* lower the MSS option of SYNs */
 };
 
 #endif

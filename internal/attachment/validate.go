@@ -26,10 +26,11 @@ const (
 	// StreamsLabel is the label by which an NSM client without Weft's agent
 	// asks for streams.
 	StreamsLabel = "streams"
-	// WeightLabel holds the weight of the target, 0 to 1000, and DrainLabel
-	// "true" for one that is to get no new flows. They change live.
+	// WeightLabel holds the weight of the target, 0 to 1000. It changes live.
 	WeightLabel = "weight"
-	DrainLabel  = "drain"
+	// DrainLabel is "true" for a target that is to get no new flows. It
+	// changes live.
+	DrainLabel = "drain"
 )
 
 // Validate checks a specification for itself. Name and Interface may be empty.

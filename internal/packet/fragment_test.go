@@ -4,6 +4,7 @@ package packet
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 )
 
@@ -83,7 +84,7 @@ func TestFragmentHeaders(t *testing.T) {
 	}
 	// What came before the header that cannot be passed is known.
 	p, err := Parse(with(first, RoutingHeader(1)))
-	if err != ErrExtension || p.Fragment != (Fragmentation{0, true, 1}) {
+	if !errors.Is(err, ErrExtension) || p.Fragment != (Fragmentation{0, true, 1}) {
 		t.Errorf("first, segments left: %+v, %v", p, err)
 	}
 }

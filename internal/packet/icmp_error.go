@@ -147,13 +147,13 @@ func blameableTransport(proto uint8, b []byte) bool {
 			return len(b) > 0 && !errorType4(b[0])
 		case ICMPv6:
 			return len(b) > 0 && b[0] >= 128 && b[0] != 137 // redirect
-		default:
-			return true
 		case HopByHop, Routing, DstOptions, Fragment, ah:
 			if len(b) < 8 {
 				return false
 			}
 			size = 8 + 8*int(b[1])
+		default:
+			return true
 		}
 		switch proto {
 		case Fragment:

@@ -56,7 +56,7 @@ func (c Config) withDefaults() Config {
 func (c Config) Validate() error {
 	var errs []error
 	if c.External <= 0 {
-		errs = append(errs, fmt.Errorf("External %d: not the index of an interface", c.External))
+		errs = append(errs, fmt.Errorf("field External %d: not the index of an interface", c.External))
 	}
 	for _, part := range []struct {
 		name    string
@@ -81,7 +81,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.Hold < 0 {
-		errs = append(errs, fmt.Errorf("Hold %v: less than 0", c.Hold))
+		errs = append(errs, fmt.Errorf("field Hold %v: less than 0", c.Hold))
 	}
 	return errors.Join(errs...)
 }

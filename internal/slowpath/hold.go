@@ -59,8 +59,8 @@ func (h *hold) take(key FragmentKey) []fragment {
 	return fragments
 }
 
-// takeFirst removes and returns the fragment that came first of all.
-func (h *hold) takeFirst() fragment {
+// dropFirst removes the fragment that came first of all.
+func (h *hold) dropFirst() {
 	f := h.remove(h.order.Front())
 	// It is the first of its packet, too.
 	if rest := h.byKey[f.key][1:]; len(rest) > 0 {
@@ -68,7 +68,6 @@ func (h *hold) takeFirst() fragment {
 	} else {
 		delete(h.byKey, f.key)
 	}
-	return f
 }
 
 func (h *hold) remove(e *list.Element) fragment {

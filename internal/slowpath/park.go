@@ -49,7 +49,7 @@ func (e *Engine) expire(now time.Time) {
 			e.deliverHeld(key, verdict)
 			continue
 		}
-		e.held.takeFirst()
+		e.held.dropFirst()
 		e.count(&e.counters.Expired)
 	}
 	e.settle()
@@ -58,7 +58,7 @@ func (e *Engine) expire(now time.Time) {
 // giveUp drops everything.
 func (e *Engine) giveUp() {
 	for e.held.len() > 0 {
-		e.held.takeFirst()
+		e.held.dropFirst()
 		e.count(&e.counters.Expired)
 	}
 	e.settle()

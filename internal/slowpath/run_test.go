@@ -55,7 +55,7 @@ func TestExpiry(t *testing.T) {
 		events <- park(client6, 2, 2)
 		time.Sleep(600*time.Millisecond - 1)
 		want("just before", Counters{Held: 3})
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		want("after one second", Counters{Held: 2, Expired: 1})
 		time.Sleep(400 * time.Millisecond)
 		want("after all", Counters{Expired: 3})

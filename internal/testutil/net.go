@@ -129,12 +129,19 @@ func Exchange(ns, network, local, remote, text string) (string, error) {
 	if err := c.SetDeadline(time.Now().Add(ioLimit)); err != nil {
 		return "", err
 	}
-	if _, err := io.WriteString(c, text); err != nil {
-		return "", err
-	}
+	// Neither side may wait until the other has read: the buffers are smaller
+	// than some texts.
+	written := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(c, text)
+		written <- err
+	}()
 	answer := make([]byte, len(text))
-	_, err = io.ReadFull(c, answer)
-	return string(answer), err
+	n, err := io.ReadFull(c, answer)
+	if err != nil {
+		_ = c.Close() // ends the writer
+	}
+	return string(answer[:n]), errors.Join(err, <-written)
 }
 
 // MustExchange does an Exchange that has to succeed.

@@ -56,7 +56,8 @@ func capture(t *testing.T, link layers.LinkType, ng bool, list ...[]byte) string
 		t.Fatal(err)
 	}
 	defer f.Close()
-	write, flush := func(gopacket.CaptureInfo, []byte) error { return nil }, func() error { return nil }
+	var write func(gopacket.CaptureInfo, []byte) error
+	flush := func() error { return nil }
 	if ng {
 		w, err := pcapgo.NewNgWriter(f, link)
 		if err != nil {

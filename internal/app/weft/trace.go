@@ -80,7 +80,7 @@ func (o *traceOptions) flagsOf(cmd *cobra.Command) {
 	f.Uint16Var(&o.sport, "sport", 40000, "source port")
 	f.Uint16Var(&o.dport, "dport", 0, "destination port")
 	f.StringVar(&o.payload, "payload", "", "bytes after the transport header, in hexadecimal")
-	f.StringVar(&o.crafted.flags, "flags", "syn", "TCP flags, separated by commas (with --reply: syn,ack)")
+	f.StringVar(&o.flags, "flags", "syn", "TCP flags, separated by commas (with --reply: syn,ack)")
 	f.Uint8Var(&o.ttl, "ttl", 64, "TTL or hop limit")
 	f.IntVar(&o.vlan, "vlan", -1, "VLAN tag, 0 is none (default: that of the load balancer)")
 	f.IntVar(&o.length, "length", 0, "length of the IP packet; zeros make the payload longer")

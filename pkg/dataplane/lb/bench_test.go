@@ -47,43 +47,54 @@ func benchProgram(b *testing.B, n int, shape string, v4 bool) {
 	if shape == "any" {
 		rules.Flows[0] = classify.Rule{Name: "any", VIPs: rules.VIPs}
 	}
-	if err := l.SetRules(rules); err != nil {
-		b.Fatal(err)
-	}
-	table := make([]uint16, 65537)
-	for i := range table {
-		table[i] = uint16(1 + i%100)
-	}
-	if err := l.SetTable(0, table); err != nil {
-		b.Fatal(err)
-	}
-	for id := range uint16(100) {
-		if err := l.SetTarget(id+1, Target{IfIndex: 1, MAC: net.HardwareAddr(routerMAC[:]), LegMAC: net.HardwareAddr(extMAC[:])}); err != nil {
-			b.Fatal(err)
-		}
-	}
-	empty := bpftest.Empty(b)
+	benchTargets(b, l, rules)
 	for _, proto := range []uint8{packet.TCP, packet.UDP} {
 		name := map[uint8]string{packet.TCP: "TCP", packet.UDP: "UDP"}[proto]
 		b.Run(name, func(b *testing.B) {
 			frames := make([][]byte, len(flows))
 			for i, f := range flows {
 				frames[i] = f(proto)
-				if v, _, err := l.testIn(frames[i]); err != nil || v.Reason != Forwarded {
-					b.Fatal(v.Reason, err)
-				}
 			}
-			var base, full []float64
-			for i := 0; b.Loop(); i++ {
-				frame := frames[i%len(frames)]
-				base = append(base, timeProgram(b, l, empty, frame))
-				full = append(full, timeProgram(b, l, l.objs.Lb, frame))
-			}
-			b.ReportMetric(bpftest.Median(full), "ns/pkt")
-			b.ReportMetric(bpftest.Median(full)-bpftest.Median(base), "net-ns/pkt")
-			b.ReportMetric(0, "ns/op")
+			measure(b, l, frames)
 		})
 	}
+}
+
+// benchTargets puts rules in force, and 100 targets behind stream 0.
+func benchTargets(b *testing.B, l *LB, rules Rules) {
+	check(b, l.SetRules(rules))
+	table, members := make([]uint16, 65537), make([]uint16, 100)
+	for i := range table {
+		table[i] = uint16(1 + i%100)
+	}
+	for i := range members {
+		members[i] = uint16(i + 1)
+		check(b, l.SetTarget(members[i], Target{
+			IfIndex: 1, MAC: net.HardwareAddr(routerMAC[:]), LegMAC: net.HardwareAddr(extMAC[:]), MTU: 1500,
+		}))
+	}
+	check(b, l.SetMembers(0, members))
+	check(b, l.SetTable(0, table))
+}
+
+// measure reports the nanoseconds that the program takes for frames that it
+// forwards, net of an empty program in turn with it.
+func measure(b *testing.B, l *LB, frames [][]byte) {
+	empty := bpftest.Empty(b)
+	for _, frame := range frames {
+		if v, _, err := l.testIn(frame); err != nil || v.Reason != Forwarded {
+			b.Fatal(v.Reason, err)
+		}
+	}
+	var base, full []float64
+	for i := 0; b.Loop(); i++ {
+		frame := frames[i%len(frames)]
+		base = append(base, timeProgram(b, l, empty, frame, benchRepeat))
+		full = append(full, timeProgram(b, l, l.objs.Lb, frame, benchRepeat))
+	}
+	b.ReportMetric(bpftest.Median(full), "ns/pkt")
+	b.ReportMetric(bpftest.Median(full)-bpftest.Median(base), "net-ns/pkt")
+	b.ReportMetric(0, "ns/op")
 }
 
 // benchRules makes n rules that differ in source, destination ports and
@@ -133,9 +144,9 @@ func to6(a netip.Addr) netip.Addr {
 }
 
 // timeProgram returns ns per packet of one test run.
-func timeProgram(t testing.TB, l *LB, p *ebpf.Program, frame []byte) (ns float64) {
+func timeProgram(t testing.TB, l *LB, p *ebpf.Program, frame []byte, repeat int) (ns float64) {
 	err := netns.Do(l.cfg.NetNS, func() error {
-		d, err := bpftest.Time(p, frame, l.id.ifindex, benchRepeat)
+		d, err := bpftest.Time(p, frame, l.id.ifindex, repeat)
 		ns = float64(d)
 		return err
 	})

@@ -98,17 +98,29 @@ func TestChangeUnderTraffic(t *testing.T) {
 	}
 }
 
-// TestLoad passes every size of the programs by the verifier.
+// TestLoad passes every shape of the programs, and the extremes of what else is
+// constant to them, by the verifier.
 func TestLoad(t *testing.T) {
 	testutil.Require(t, "bpf")
+	least, most := Config{MaxTableSize: 1, MaxTargets: 2}, Config{MaxTableSize: MaxTableSize, MaxTargets: 1 << 16}
 	for _, size := range blobSizes {
-		objs, err := load(Config{}.withDefaults(), identity{ifindex: 1, trace: 1}, shape{blob: size}, nil)
-		if err != nil {
-			t.Fatalf("%d bytes of rules: %+v", size, err)
+		for _, affinity := range []uint32{0, 64} {
+			for _, xdp := range []bool{false, true} {
+				testLoad(t, Config{}, shape{blob: size, affinity: affinity}, xdp)
+			}
 		}
-		if err := objs.Close(); err != nil {
-			t.Error(err)
-		}
+	}
+	testLoad(t, least, shape{blob: blobSizes[0], affinity: 64}, true)
+	testLoad(t, most, shape{blob: blobSizes[0], affinity: 64}, true)
+}
+
+func testLoad(t *testing.T, cfg Config, want shape, xdp bool) {
+	objs, err := load(cfg.withDefaults(), newIdentity(1, xdp), want, nil)
+	if err != nil {
+		t.Fatalf("%+v, %+v, xdp %t: %+v", cfg, want, xdp, err)
+	}
+	if err := objs.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -3,13 +3,21 @@
 package lb
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
+	"os"
+	"slices"
 	"testing"
+	"time"
 
+	"github.com/cilium/ebpf/perf"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/internal/packet"
+	"github.com/weft-project/weft/internal/slowpath"
 )
 
 var (
@@ -18,34 +26,115 @@ var (
 	broadcast        = packet.MAC{255, 255, 255, 255, 255, 255}
 	toUs             = packet.Ethernet{Dst: extMAC, Src: routerMAC}
 	toTarget         = packet.Ethernet{Dst: targetMAC(1), Src: legMAC(1)}
+	toSmall          = packet.Ethernet{Dst: targetMAC(3), Src: legMAC(3)}
 )
+
+// Ports of the rules that fixtures meet; each has the counters of its index + 1.
+var fixPorts = []struct {
+	port   uint16
+	stream uint32
+	target uint16 // port at the target
+}{
+	{port: webPort, stream: 1},
+	{port: 443, stream: 2}, // without table
+	{port: 444, stream: 3}, // slot without target
+	{port: 445, stream: 4}, // deleted target
+	{port: smallPort, stream: 5},
+	{port: rulePort, stream: 1, target: ruleTarget},
+	{port: natPort, stream: 1},
+	{port: cutPort, stream: 5, target: cutTarget},
+}
+
+const (
+	webPort                = 80
+	smallPort              = 85 // to target 3, which has an MTU of smallMTU
+	smallMTU               = 1280
+	rulePort, ruleTarget   = 8080, 18080 // translated by a rule
+	natPort, natTarget     = 90, 9090    // translated by a NAT
+	cutPort, cutTarget     = 95, 9595    // translated by a rule, to target 3
+	bytesPort              = 86          // needs certain bytes
+	rangeFlow, insideFlow  = 20, 21      // see ranges
+	bytesFlow, bytesStream = 22, 1
+)
+
+// ranges are VIPs around each other. All of them have the rule of the widest, the
+// narrow one has another besides.
+var ranges = map[string]struct{ wide, narrow netip.Prefix }{
+	"4": {netip.MustParsePrefix("20.1.0.0/16"), netip.MustParsePrefix("20.1.2.0/24")},
+	"6": {netip.MustParsePrefix("2000:1::/32"), netip.MustParsePrefix("2000:1:2::/48")},
+}
+
+// fixFamily has the headers of a client's packet as it comes and as it goes to a
+// target, of a target's as it comes and as it goes to the client.
+type fixFamily struct {
+	name                         string
+	in, out, reply, replied      packet.IP
+	request, answer, unreachable uint8 // ICMP types
+	gateway                      netip.Addr
+}
+
+var fixFamilies = []fixFamily{
+	{
+		"4", packet.IP{Src: fixSrc4, Dst: fixVIP4, TTL: 64}, packet.IP{Src: fixSrc4, Dst: fixVIP4, TTL: 63},
+		packet.IP{Src: fixVIP4, Dst: fixSrc4, TTL: 64}, packet.IP{Src: fixVIP4, Dst: fixSrc4, TTL: 63},
+		packet.EchoRequestV4, packet.EchoReplyV4, packet.UnreachableV4, netip.MustParseAddr("10.0.0.1"),
+	},
+	{
+		"6", packet.IP{Src: fixSrc6, Dst: fixVIP6, TTL: 64}, packet.IP{Src: fixSrc6, Dst: fixVIP6, TTL: 63},
+		packet.IP{Src: fixVIP6, Dst: fixSrc6, TTL: 64}, packet.IP{Src: fixVIP6, Dst: fixSrc6, TTL: 63},
+		packet.EchoRequestV6, packet.EchoReplyV6, packet.UnreachableV6, netip.MustParseAddr("2001:db8::1"),
+	},
+}
+
+var fixProtocols = []struct {
+	name  string
+	proto uint8
+}{{"tcp", packet.TCP}, {"udp", packet.UDP}, {"sctp", packet.SCTP}}
 
 func tagged(e packet.Ethernet, tags ...packet.Tag) packet.Ethernet {
 	e.Tags = tags
 	return e
 }
 
+// segment is a transport header and payload, from port 4000 of the client.
+func segment(ip packet.IP, proto uint8, sport, dport uint16, payload []byte) []byte {
+	switch proto {
+	case packet.TCP:
+		return ip.TCP(sport, dport, 0x18, payload)
+	case packet.UDP:
+		return ip.UDP(sport, dport, payload)
+	case packet.SCTP:
+		return ip.SCTP(sport, dport, payload)
+	}
+	return payload
+}
+
+// somebody is a payload of n bytes that are not all the same.
+func somebody(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(3 + 7*i)
+	}
+	return b
+}
+
+// request is a packet of the client to a port.
+func request(eth packet.Ethernet, ip packet.IP, proto uint8, port uint16) []byte {
+	return ip.Packet(eth, proto, segment(ip, proto, 4000, port, []byte("hello")))
+}
+
+// response is a packet from a port of a target to the client.
+func response(eth packet.Ethernet, ip packet.IP, proto uint8, port uint16) []byte {
+	return ip.Packet(eth, proto, segment(ip, proto, port, 4000, []byte("hello")))
+}
+
 // flow4 and flow6 are packets that match a rule; ttl is that of the frame.
 func flow4(eth packet.Ethernet, proto, ttl uint8, options []byte) []byte {
-	ip := packet.IP{Src: fixSrc4, Dst: fixVIP4, TTL: ttl, Options: options}
-	return ip.Packet(eth, proto, l4(ip, proto, 80))
+	return request(eth, packet.IP{Src: fixSrc4, Dst: fixVIP4, TTL: ttl, Options: options}, proto, webPort)
 }
 
 func flow6(eth packet.Ethernet, proto, ttl uint8, ext ...packet.Extension) []byte {
-	ip := packet.IP{Src: fixSrc6, Dst: fixVIP6, TTL: ttl, Extensions: ext}
-	return ip.Packet(eth, proto, l4(ip, proto, 80))
-}
-
-func l4(ip packet.IP, proto uint8, port uint16) []byte {
-	switch proto {
-	case packet.TCP:
-		return ip.TCP(4000, port, 0x18, []byte("hello"))
-	case packet.UDP:
-		return ip.UDP(4000, port, []byte("hello"))
-	case packet.SCTP:
-		return ip.SCTP(4000, port, []byte("hello"))
-	}
-	return []byte("no transport that we know")
+	return request(eth, packet.IP{Src: fixSrc6, Dst: fixVIP6, TTL: ttl, Extensions: ext}, proto, webPort)
 }
 
 func patch(frame []byte, at int, b ...byte) []byte {
@@ -53,158 +142,226 @@ func patch(frame []byte, at int, b ...byte) []byte {
 	return frame
 }
 
+// fixture is a frame and what becomes of it.
 type fixture struct {
 	name  string
 	frame []byte
-	want  Reason
-	out   []byte // nil: dropped, or passed unchanged
+	want  Verdict
+	out   []byte           // nil: dropped, handed over, or passed unchanged
+	punts []slowpath.Event // what the slow path is handed
+	reply bool             // from a leg
 }
 
-func forwardFixtures() (list []fixture) {
-	names := map[uint8]string{packet.TCP: "tcp", packet.UDP: "udp", packet.SCTP: "sctp"}
-	for proto, name := range names {
-		list = append(list,
-			fixture{name + "4", flow4(toUs, proto, 64, nil), Forwarded, flow4(toTarget, proto, 63, nil)},
-			fixture{name + "6", flow6(toUs, proto, 64), Forwarded, flow6(toTarget, proto, 63)})
-	}
-	option, routed := packet.Options(packet.DstOptions, 0), packet.RoutingHeader(0)
-	atomic := packet.FragmentHeader(0, false, 7)
-	nop := []byte{1, 1, 1, 1, 7, 4, 0, 0}
-	short := packet.IP{Src: fixSrc4, Dst: fixVIP4}
-	return append(list,
-		fixture{"options4", flow4(toUs, packet.TCP, 64, nop), Forwarded, flow4(toTarget, packet.TCP, 63, nop)},
-		fixture{"extensions6", flow6(toUs, packet.TCP, 64, option, routed), Forwarded, flow6(toTarget, packet.TCP, 63, option, routed)},
-		fixture{"atomic fragment6", flow6(toUs, packet.UDP, 64, atomic), Forwarded, flow6(toTarget, packet.UDP, 63, atomic)},
-		fixture{"priority tag", flow4(tagged(toUs, packet.Tag{TCI: 5 << 13}), packet.TCP, 64, nil), Forwarded, flow4(toTarget, packet.TCP, 63, nil)},
-		fixture{"two priority tags", flow6(tagged(toUs, packet.Tag{Proto: packet.EtherQinQ}, packet.Tag{}), packet.UDP, 64), Forwarded, flow6(toTarget, packet.UDP, 63)},
-		fixture{"ttl 2", flow4(toUs, packet.TCP, 2, nil), Forwarded, flow4(toTarget, packet.TCP, 1, nil)},
-		fixture{"padding", append(short.Packet(toUs, packet.UDP, short.UDP(4000, 80, nil)), make([]byte, 18)...), Forwarded,
-			append(packet.IP{Src: fixSrc4, Dst: fixVIP4, TTL: 63}.Packet(toTarget, packet.UDP, short.UDP(4000, 80, nil)), make([]byte, 18)...)},
-	)
+// because is a verdict that no rule is part of.
+func because(r Reason) Verdict { return Verdict{Reason: r} }
+
+// matched is a verdict on a packet to a port of fixPorts, before a target is found.
+func matched(r Reason, port uint16) Verdict {
+	i := slices.IndexFunc(fixPorts, func(p struct {
+		port   uint16
+		stream uint32
+		target uint16
+	}) bool {
+		return p.port == port
+	})
+	return Verdict{Reason: r, Flow: uint32(i + 1), Stream: fixPorts[i].stream}
 }
 
-func dropFixtures() []fixture {
-	nine := make([]packet.Extension, 9)
-	for i := range nine {
-		nine[i] = packet.Options(packet.DstOptions, 0)
-	}
-	to := func(ip packet.IP, proto uint8, port uint16) []byte {
-		return ip.Packet(toUs, proto, l4(ip, proto, port))
-	}
-	ip4, ip6 := packet.IP{Src: fixSrc4, Dst: fixVIP4}, packet.IP{Src: fixSrc6, Dst: fixVIP6}
-	echo, ping := ip4.ICMP(8, 0, make([]byte, 12))
-	more := packet.IP{Src: fixSrc4, Dst: fixVIP4, Fragment: packet.FragmentMF}
-	return []fixture{
-		{"ttl 1", flow4(toUs, packet.TCP, 1, nil), DropTTL, nil},
-		{"hop limit 1", flow6(toUs, packet.TCP, 1), DropTTL, nil},
-		{"other port", to(ip4, packet.TCP, 81), DropNoFlow, nil},
-		{"other source", to(packet.IP{Src: netip.MustParseAddr("10.1.0.1"), Dst: fixVIP4}, packet.TCP, 80), DropNoFlow, nil},
-		{"stream without table", to(ip4, packet.TCP, 443), DropNoTarget, nil},
-		{"slot without target", to(ip6, packet.TCP, 444), DropNoTarget, nil},
-		{"deleted target", to(ip6, packet.TCP, 445), DropNoTarget, nil},
-		{"first fragment4", to(more, packet.UDP, 80), DropFragment, nil},
-		{"last fragment4", to(packet.IP{Src: fixSrc4, Dst: fixVIP4, Fragment: 100}, packet.UDP, 80), DropFragment, nil},
-		{"fragment6", flow6(toUs, packet.UDP, 64, packet.FragmentHeader(0, true, 1)), DropFragment, nil},
-		{"echo", ip4.Packet(toUs, echo, ping), DropICMP, nil},
-		{"gre", to(ip4, 47, 0), DropProtocol, nil},
-		{"no next header", to(ip6, packet.NoNext, 0), DropProtocol, nil},
-		{"nine extensions", flow6(toUs, packet.TCP, 64, nine...), DropExtension, nil},
-		{"long extensions", flow6(toUs, packet.TCP, 64, packet.Options(packet.HopByHop, 20)), DropExtension, nil},
-		{"segments left", flow6(toUs, packet.TCP, 64, packet.RoutingHeader(1)), DropExtension, nil},
-		{"short tcp", ip4.Packet(toUs, packet.TCP, make([]byte, 19)), DropMalformed, nil},
-		{"short udp", ip6.Packet(toUs, packet.UDP, make([]byte, 7)), DropMalformed, nil},
-		{"short sctp", ip4.Packet(toUs, packet.SCTP, make([]byte, 11)), DropMalformed, nil},
-		{"ihl 4", patch(flow4(toUs, packet.TCP, 64, nil), 14, 0x44), DropMalformed, nil},
-		{"version 5", patch(flow4(toUs, packet.TCP, 64, nil), 14, 0x55), DropMalformed, nil},
-		{"total beyond frame", patch(flow4(toUs, packet.TCP, 64, nil), 16, 0x01), DropMalformed, nil},
-		{"total below header", patch(flow4(toUs, packet.TCP, 64, nil), 16, 0, 19), DropMalformed, nil},
-		{"payload beyond frame", patch(flow6(toUs, packet.TCP, 64), 18, 0x01), DropMalformed, nil},
-		{"extension beyond payload", patch(flow6(toUs, packet.TCP, 64, packet.Options(packet.HopByHop, 0)), 55, 9), DropMalformed, nil},
-		{"tag without type", tagged(toUs, packet.Tag{}).Frame(packet.EtherVLAN, []byte{0, 0}), DropMalformed, nil},
-		{"header cut", tagged(toUs, packet.Tag{}).Frame(packet.EtherIPv4, make([]byte, 19)), DropMalformed, nil},
-	}
-}
-
-func passFixtures() []fixture {
-	ip4, ip6 := packet.IP{Src: fixSrc4, Dst: fixSrc4}, packet.IP{Src: fixSrc6, Dst: fixSrc6}
-	group := packet.Ethernet{Dst: packet.MAC{1, 0, 0x5e, 0, 0, 1}, Src: routerMAC}
-	other := packet.Ethernet{Dst: packet.MAC{2, 3, 3, 3, 3, 3}, Src: routerMAC}
-	mapped := packet.IP{Src: fixSrc6, Dst: netip.MustParseAddr("::ffff:20.0.0.1")}
-	return []fixture{
-		{"no VIP4", ip4.Packet(toUs, packet.TCP, l4(ip4, packet.TCP, 179)), PassNotVIP, nil},
-		{"no VIP6", ip6.Packet(toUs, packet.TCP, l4(ip6, packet.TCP, 179)), PassNotVIP, nil},
-		{"VIP4 mapped to IPv6", mapped.Packet(toUs, packet.TCP, l4(mapped, packet.TCP, 80)), PassNotVIP, nil},
-		{"no VIP, malformed", patch(ip4.Packet(toUs, packet.TCP, l4(ip4, packet.TCP, 179)), 16, 9), PassNotVIP, nil},
-		{"lldp", toUs.Frame(0x88cc, make([]byte, 46)), PassNotIP, nil},
-		{"other VLAN", flow4(tagged(toUs, packet.Tag{TCI: 7}), packet.TCP, 64, nil), PassVLAN, nil},
-		{"other inner VLAN", flow4(tagged(toUs, packet.Tag{}, packet.Tag{TCI: 7}), packet.TCP, 64, nil), PassVLAN, nil},
-		{"three tags", flow4(tagged(toUs, packet.Tag{}, packet.Tag{}, packet.Tag{}), packet.TCP, 64, nil), PassVLAN, nil},
-		{"multicast frame", flow4(group, packet.TCP, 64, nil), PassNotHost, nil},
-		{"frame for another host", flow6(other, packet.TCP, 64), PassNotHost, nil},
-	}
+// chosen is a verdict on a packet to a port that leads to a target.
+func chosen(r Reason, port uint16) Verdict {
+	v := matched(r, port)
+	v.Target = map[uint32]uint16{1: 1, 5: 3}[v.Stream]
+	return v
 }
 
 // fixtureRules is what the fixtures meet: port 80 goes to target 1.
-func fixtureRules(t *testing.T, l *LB) {
-	vips := []netip.Prefix{netip.PrefixFrom(fixVIP4, 32), netip.PrefixFrom(fixVIP6, 128)}
-	flow := func(name string, port uint16, stream uint32) classify.Rule {
-		return classify.Rule{
-			Name: name, VIPs: vips, Stream: stream,
-			Sources:          []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("2001:db8::/32")},
-			DestinationPorts: []classify.PortRange{{First: port, Last: port}},
-		}
+func fixtureRules(t testing.TB, l *LB) { setFixtureRules(t, l, Rules{MSSClamp: true}) }
+
+func setFixtureRules(t testing.TB, l *LB, r Rules) {
+	t.Helper()
+	both := []netip.Prefix{netip.PrefixFrom(fixVIP4, 32), netip.PrefixFrom(fixVIP6, 128)}
+	r.VIPs = slices.Clone(both)
+	sources := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("2001:db8::/32")}
+	port := func(p uint16) []classify.PortRange { return []classify.PortRange{{First: p, Last: p}} }
+	for i, p := range fixPorts {
+		r.Flows = append(r.Flows, classify.Rule{
+			Name: fmt.Sprintf("port %d", p.port), VIPs: both, Stream: p.stream, Sources: sources, Flow: uint32(i + 1),
+			DestinationPorts: port(p.port), TargetPort: p.target,
+		})
 	}
-	check(t, l.SetRules(Rules{VIPs: vips, Flows: []classify.Rule{
-		flow("web", 80, 1), flow("no table", 443, 2), flow("no target", 444, 3), flow("deleted", 445, 4),
-	}}))
-	check(t, l.SetTable(1, []uint16{1}))
-	check(t, l.SetTable(3, []uint16{0}))
-	check(t, l.SetTable(4, []uint16{2}))
-	for id := uint16(1); id <= 2; id++ {
+	r.Flows = append(r.Flows, classify.Rule{
+		Name: "bytes", VIPs: both, Stream: bytesStream, Flow: bytesFlow, DestinationPorts: port(bytesPort),
+		ByteMatches: []classify.ByteMatch{{Protocol: packet.UDP, Offset: 8, Width: 4, Value: 0x68656c6c}, {Protocol: packet.TCP, Offset: 2, Width: 2, Value: bytesPort}},
+	})
+	for _, f := range fixFamilies {
+		v := ranges[f.name]
+		r.VIPs = append(r.VIPs, v.wide, v.narrow)
+		r.Flows = append(r.Flows,
+			classify.Rule{Name: "wide" + f.name, VIPs: []netip.Prefix{v.wide}, Stream: 1, Flow: rangeFlow},
+			classify.Rule{Name: "narrow" + f.name, Priority: 1, VIPs: []netip.Prefix{v.narrow}, Stream: 5, Flow: insideFlow, DestinationPorts: port(smallPort)})
+		for _, p := range fixProtocols {
+			for _, vip := range []netip.Prefix{netip.PrefixFrom(f.in.Dst, f.in.Dst.BitLen()), v.wide} {
+				r.NATs = append(r.NATs, classify.NAT{VIP: vip, Protocol: p.proto, Port: natPort, TargetPort: natTarget})
+			}
+		}
+		r.NATs = append(r.NATs, classify.NAT{VIP: v.narrow, Protocol: packet.UDP, Port: natPort, TargetPort: natTarget + 1})
+		r.Gateways = append(r.Gateways, f.gateway)
+	}
+	check(t, l.SetRules(r))
+	for stream, id := range map[uint32]uint16{1: 1, 3: 0, 4: 2, 5: 3} {
+		check(t, l.SetTable(stream, []uint16{id}))
+	}
+	for id, mtu := range map[uint16]int{1: 0, 2: 0, 3: smallMTU} {
 		mac, leg := targetMAC(int(id)), legMAC(int(id))
-		check(t, l.SetTarget(id, Target{IfIndex: 1, MAC: mac[:], LegMAC: leg[:]}))
+		check(t, l.SetTarget(id, Target{IfIndex: 1, MAC: mac[:], LegMAC: leg[:], MTU: mtu}))
 	}
 	check(t, l.DeleteTarget(2))
 }
 
-func TestFixtures(t *testing.T) {
-	l := newLB(t, Config{})
-	fixtureRules(t, l)
-	list := append(append(forwardFixtures(), dropFixtures()...), passFixtures()...)
-	for _, f := range append(list, neighbourFixtures()...) {
-		t.Run(f.name, func(t *testing.T) { f.run(t, l) })
+// fixtureWorld is a load balancer whose slow path is the test.
+type fixtureWorld struct {
+	*LB
+	reader *perf.Reader // of what is handed over
+	seen   map[Reason]bool
+}
+
+func newFixtureWorld(t testing.TB, cfg Config) *fixtureWorld {
+	t.Helper()
+	w := &fixtureWorld{LB: newLB(t, cfg), seen: make(map[Reason]bool)}
+	w.takeOver(t)
+	fixtureRules(t, w.LB)
+	return w
+}
+
+// takeOver puts the test in the place of the slow path.
+func (w *fixtureWorld) takeOver(t testing.TB) {
+	t.Helper()
+	check(t, w.slow.close())
+	w.slow.reader = nil
+	var err error
+	w.reader, err = perf.NewReader(w.objs.LbPunts, puntBuffer)
+	check(t, err)
+	t.Cleanup(func() { check(t, w.reader.Close()) })
+}
+
+// punts returns what has been handed over since the last call.
+func (w *fixtureWorld) punts(t testing.TB) (list []slowpath.Event) {
+	t.Helper()
+	w.reader.SetDeadline(time.Unix(1, 0))
+	for {
+		record, err := w.reader.Read()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return list
+		}
+		check(t, err)
+		e, ok := puntEvent(record.RawSample)
+		if !ok || record.LostSamples > 0 {
+			t.Fatalf("record of %d bytes, %d lost: no event", len(record.RawSample), record.LostSamples)
+		}
+		if e.Kind != slowpath.Park && e.Kind != slowpath.Release {
+			e.Key = slowpath.FragmentKey{}
+		}
+		if e.Kind == slowpath.Release {
+			e.Frame = nil // what pads the record
+		}
+		list = append(list, e)
 	}
 }
 
-func (f fixture) run(t *testing.T, l *LB) {
-	before, err := l.Counters()
-	check(t, err)
-	traffic, err := l.TargetTraffic(1)
-	check(t, err)
-	v, out, err := l.testIn(f.frame)
-	check(t, err)
-	if v.Reason != f.want {
-		t.Fatalf("got %s, want %s", v.Reason, f.want)
-	}
-	want := f.out
-	if want == nil {
-		want = f.frame
-	}
-	if diff := cmp.Diff(want, out); diff != "" && !f.want.Drop() {
-		t.Errorf("frame differs (-want +got):\n%s", diff)
-	}
-	after, err := l.Counters()
-	check(t, err)
-	before[f.want]++
-	if diff := cmp.Diff(before, after); diff != "" {
-		t.Errorf("counters differ (-want +got):\n%s", diff)
-	}
-	if f.want == Forwarded {
-		traffic = Traffic{traffic.Packets + 1, traffic.Bytes + uint64(len(f.frame))}
-	}
-	got, err := l.TargetTraffic(1)
-	check(t, err)
-	if got != traffic {
-		t.Errorf("target has %+v, want %+v", got, traffic)
+// discard makes room for other records.
+func (w *fixtureWorld) discard(t testing.TB) {
+	t.Helper()
+	w.reader.SetDeadline(time.Unix(1, 0))
+	for {
+		if _, err := w.reader.Read(); errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
+
+// counted is everything that the program counts, of the things that fixtures use.
+type counted struct {
+	Reasons                 map[Reason]uint64
+	Flows, Streams, Targets [32]Traffic
+}
+
+func (l *LB) counted(t testing.TB) (c counted) {
+	t.Helper()
+	var err error
+	c.Reasons, err = l.Counters()
+	check(t, err)
+	for i := range uint32(24) {
+		c.Flows[i], err = l.FlowTraffic(i)
+		check(t, err)
+	}
+	for i := range uint32(6) {
+		c.Streams[i], err = l.StreamTraffic(i)
+		check(t, err)
+	}
+	for i := uint16(1); i < 5; i++ {
+		c.Targets[i], err = l.TargetTraffic(i)
+		check(t, err)
+	}
+	return c
+}
+
+// add counts a frame of which v was decided.
+func (c *counted) add(v Verdict, length int) {
+	c.Reasons[v.Reason]++
+	switch v.Reason {
+	case Forwarded, FragmentForwarded, ICMPForwarded, Fragmented:
+		if v.Target == 0 {
+			return // a reply
+		}
+		for _, t := range []*Traffic{&c.Flows[v.Flow], &c.Streams[v.Stream], &c.Targets[v.Target]} {
+			t.Packets, t.Bytes = t.Packets+1, t.Bytes+uint64(length)
+		}
+	}
+}
+
+func (f fixture) run(t *testing.T, w *fixtureWorld) {
+	t.Helper()
+	want := w.counted(t)
+	want.add(f.want, len(f.frame))
+	test := w.testIn
+	if f.reply {
+		test = w.testReply
+	}
+	v, out, err := test(slices.Clone(f.frame))
+	check(t, err)
+	w.seen[v.Reason] = true
+	if v != f.want {
+		t.Errorf("got %+v (%s), want %+v (%s)", v, v.Reason, f.want, f.want.Reason)
+	}
+	frame := f.out
+	if frame == nil {
+		frame = f.frame
+	}
+	lost := v.Reason.Drop() || v.Reason == Fragmented || v.Reason == FragmentParked
+	if diff := cmp.Diff(frame, out); diff != "" && !lost {
+		t.Errorf("frame differs (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, w.counted(t)); diff != "" {
+		t.Errorf("counters differ (-want +got):\n%s", diff)
+	}
+	for i := range f.punts {
+		if f.reply {
+			f.punts[i].Leg = w.id.ifindex
+		}
+	}
+	if diff := cmp.Diff(f.punts, w.punts(t), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("slow path was handed other things (-want +got):\n%s", diff)
+	}
+}
+
+// event completes what the slow path is handed about a frame, which it gets at
+// most `most` bytes of.
+func event(e slowpath.Event, frame []byte, l3, most int) []slowpath.Event {
+	e.Frame, e.Length, e.L3 = frame[:min(most, len(frame))], len(frame), l3
+	return []slowpath.Event{e}
+}
+
+// l3 is where the network header begins.
+func l3(eth packet.Ethernet) int { return 14 + 4*len(eth.Tags) }

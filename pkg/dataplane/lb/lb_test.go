@@ -77,21 +77,21 @@ func TestConfigErrors(t *testing.T) {
 // TestRefusals gives every method what it must refuse, and checks that what was
 // there before still works.
 func TestRefusals(t *testing.T) {
-	l := newLB(t, Config{MaxStreams: 5, MaxTargets: 3, MaxTableSize: 7})
+	l := newLB(t, Config{MaxStreams: 6, MaxTargets: 4, MaxTableSize: 7})
 	fixtureRules(t, l)
 	mac, leg := targetMAC(1), legMAC(1)
 	vip := netip.PrefixFrom(fixVIP4, 32)
 	for want, err := range map[string]error{
-		"stream 5: at most 5 streams":             l.SetTable(5, []uint16{1}),
+		"stream 6: at most 6 streams":             l.SetTable(6, []uint16{1}),
 		"0 slots: not in 1 to 7":                  l.SetTable(1, nil),
 		"8 slots: not in 1 to 7":                  l.SetTable(1, make([]uint16, 8)),
-		"slot 1: target 3: at most 2 targets":     l.SetTable(1, []uint16{1, 3}),
-		"stream 6: at most 5 streams":             l.ClearTable(6),
-		"target 0: not in 1 to 2":                 l.SetTarget(0, Target{IfIndex: 1, MAC: mac[:], LegMAC: leg[:]}),
-		"target 3: not in 1 to 2":                 l.DeleteTarget(3),
+		"slot 1: target 4: at most 3 targets":     l.SetTable(1, []uint16{1, 4}),
+		"stream 7: at most 6 streams":             l.ClearTable(7),
+		"target 0: not in 1 to 3":                 l.SetTarget(0, Target{IfIndex: 1, MAC: mac[:], LegMAC: leg[:]}),
+		"target 4: not in 1 to 3":                 l.DeleteTarget(4),
 		"target 1: interface 0, ":                 l.SetTarget(1, Target{MAC: mac[:], LegMAC: leg[:]}),
 		`target 1: interface 1, MAC "02:00", `:    l.SetTarget(1, Target{IfIndex: 1, MAC: mac[:2], LegMAC: leg[:]}),
-		`rule "far": stream 5: at most 5 streams`: l.SetRules(Rules{Flows: []classify.Rule{{Name: "far", Stream: 5, VIPs: []netip.Prefix{vip}}}}),
+		`rule "far": stream 6: at most 6 streams`: l.SetRules(Rules{Flows: []classify.Rule{{Name: "far", Stream: 6, VIPs: []netip.Prefix{vip}}}}),
 		`compile rules: rule "none": no VIP`:      l.SetRules(Rules{Flows: []classify.Rule{{Name: "none"}}}),
 		"attach lb_reply to leg 4711: ":           closed(l.AttachLeg(4711)),
 	} {
@@ -99,7 +99,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
-	if v, _, err := l.testIn(flow4(toUs, packet.TCP, 64, nil)); err != nil || v != (Verdict{Reason: Forwarded, Stream: 1, Target: 1}) {
+	if v, _, err := l.testIn(flow4(toUs, packet.TCP, 64, nil)); err != nil || v != chosen(Forwarded, webPort) {
 		t.Errorf("got %v, %v after refused changes", v, err)
 	}
 }

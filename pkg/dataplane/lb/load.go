@@ -17,7 +17,7 @@ import (
 
 // Sizes of the rule blob. The verifier needs it constant, so a rule set that
 // outgrows it takes a program of the next size. Powers of two.
-var blobSizes = [...]uint32{1 << 16, 1 << 19, 1 << 22, 1 << 25, 1 << 28}
+var blobSizes = [...]uint32{1 << 16, 1 << 19, 1 << 22, 1 << 25, 1 << 26, 1 << 27, 1 << 28}
 
 // blobSlack is what a masked offset may read beyond the mask.
 const blobSlack = 8

@@ -106,6 +106,13 @@ func (l *LB) watch(control bpfLbControl) (*watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
+	// What the one before had in advance is not held against this one.
+	if err := l.objs.LbLimits.Put(bpfLbLimitLB_LIMIT_EVENTS, uint64(0)); err != nil {
+		return nil, errors.Join(fmt.Errorf("reset the rate of events: %w", err), reader.Close())
+	}
+	if err := drain(reader); err != nil {
+		return nil, errors.Join(err, reader.Close())
+	}
 	w := &watcher{reader: reader}
 	l.watchers[w] = struct{}{}
 	c := at[bpfLbControl](l.control, 0)
@@ -116,6 +123,21 @@ func (l *LB) watch(control bpfLbControl) (*watcher, error) {
 	c.Reasons, c.Sample, c.Port, c.Proto = control.Reasons, control.Sample, control.Port, control.Proto
 	atomic.StoreUint32(&c.Observe, 1)
 	return w, nil
+}
+
+// drain forgets what the observer before has not read.
+func drain(reader *ringbuf.Reader) error {
+	reader.SetDeadline(time.Unix(1, 0))
+	defer reader.SetDeadline(time.Time{})
+	var record ringbuf.Record
+	for {
+		switch err := reader.ReadInto(&record); {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read events: %w", err)
+		}
+	}
 }
 
 func (l *LB) unwatch(w *watcher) {
