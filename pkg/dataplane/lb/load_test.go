@@ -16,7 +16,6 @@ import (
 
 	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/internal/packet"
-	"github.com/weft-project/weft/internal/testutil"
 )
 
 const (
@@ -248,6 +247,5 @@ func newLoad(t *testing.T, s *stacks, flows, others int) (*loadSender, []*loadRe
 	for _, ns := range s.targets {
 		receivers = append(receivers, receive(t, ns, flows+others))
 	}
-	testutil.Eventually(t, stackLimit, "carrier", func() bool { return testutil.Link(t, s.client, "ext").Carrier })
 	return sender, receivers
 }

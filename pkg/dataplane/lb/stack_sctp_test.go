@@ -3,6 +3,7 @@
 package lb
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -103,8 +104,8 @@ func passFrame(t *testing.T, what string, from, to *wire, frame, want []byte) {
 	t.Helper()
 	from.send(t, frame)
 	_, got := to.receive(t, func(p packet.Packet) bool { return p.Proto == packet.SCTP })
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Fatalf("%s: (-want +got)\n%s", what, diff)
+	if !bytes.Equal(want, got) {
+		t.Fatalf("%s: (-want +got)\n%s", what, cmp.Diff(want, got))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,9 +63,49 @@ type stacks struct {
 func newStacks(t *testing.T, targets int) *stacks {
 	s := &stacks{topology: newTopology(t, targets, 0)}
 	s.balance(t)
+	for _, ns := range append([]string{s.client, s.ns}, s.targets...) {
+		testutil.Eventually(t, stackLimit, "queues of the interfaces", func() bool { return queuesReady(t, ns) })
+	}
 	s.losses = s.allLosses(t)
 	return s
 }
+
+// queuesReady says that every veth of a namespace sends: after it has a carrier, it
+// drops everything until the kernel's link watch has been there, which sets the
+// operational state.
+func queuesReady(t *testing.T, ns string) bool {
+	t.Helper()
+	var answer []byte
+	check(t, netns.Do(ns, func() (err error) {
+		answer, err = syscall.NetlinkRIB(unix.RTM_GETLINK, unix.AF_UNSPEC)
+		return err
+	}))
+	messages, err := syscall.ParseNetlinkMessage(answer)
+	check(t, err)
+	for _, m := range messages {
+		if m.Header.Type != unix.RTM_NEWLINK {
+			continue
+		}
+		attrs, err := syscall.ParseNetlinkRouteAttr(&m)
+		check(t, err)
+		name, state := "", -1
+		for _, a := range attrs {
+			switch a.Attr.Type {
+			case unix.IFLA_IFNAME:
+				name = unix.ByteSliceToString(a.Value)
+			case unix.IFLA_OPERSTATE:
+				state = int(a.Value[0])
+			}
+		}
+		if name != "lo" && state != operUp {
+			return false
+		}
+	}
+	return true
+}
+
+// operUp is IF_OPER_UP of linux/if.h.
+const operUp = 6
 
 // setRules sends everything to stream 0, as balance does, with changes.
 func (s *stacks) setRules(t *testing.T, change func(*Rules)) {
@@ -134,13 +175,29 @@ func (s *stacks) lossless(t *testing.T, allowed ...Reason) {
 	s.conserved(t)
 }
 
-// conserved checks that the targets received the frames that were counted as sent
-// to them, and no others. What the slow path cuts counts as one frame, and leaves
-// as many by the leg; which target's it was, nobody counts.
+// conserved checks that the targets receive the frames that are counted as sent
+// to them, and no others. The stacks talk now and then, between two looks, too.
 func (s *stacks) conserved(t *testing.T) {
 	t.Helper()
-	legs := devices(t, s.ns)
-	cut := s.lb.SlowPath().Cut
+	deadline := time.Now().Add(time.Second)
+	for {
+		wrong := s.unaccounted(t)
+		if wrong == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Error(wrong)
+			return
+		}
+	}
+}
+
+// unaccounted says what frames came from nowhere or went there, "" if none. What
+// the slow path cuts counts as one frame, and leaves as several by the leg; which
+// target's it was, nobody counts.
+func (s *stacks) unaccounted(t *testing.T) string {
+	t.Helper()
+	legs, cut := devices(t, s.ns), s.lb.SlowPath().Cut
 	if s.narrow {
 		cut = 0
 	}
@@ -148,16 +205,17 @@ func (s *stacks) conserved(t *testing.T) {
 	for i, ns := range s.targets {
 		program, err := readTraffic(s.lb.objs.LbTargetLoad, uint32(i+1))
 		check(t, err)
-		slow := legs[s.legs[i].Name].txPackets // the slow path and the stack send by the leg
+		leg := legs[s.legs[i].Name].txPackets // by the slow path and the stack
 		got := devices(t, ns)["nsm-1"].rxPackets
-		if cut == 0 && got != program.Packets+slow {
-			t.Errorf("target %d received %d frames, of %d from the program and %d by its leg", i, got, program.Packets, slow)
+		if cut == 0 && got != program.Packets+leg {
+			return fmt.Sprintf("target %d received %d frames, of %d from the program and %d by its leg", i, got, program.Packets, leg)
 		}
-		received, sent = received+got, sent+program.Packets+slow
+		received, sent = received+got, sent+program.Packets+leg
 	}
 	if received != sent-cut {
-		t.Errorf("the targets received %d frames, of %d less %d that were cut", received, sent, cut)
+		return fmt.Sprintf("the targets received %d frames, of %d less %d that were cut", received, sent, cut)
 	}
+	return ""
 }
 
 // allLosses counts everything that is lost, anywhere.
