@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
