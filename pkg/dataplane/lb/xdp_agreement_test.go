@@ -89,6 +89,7 @@ func testXDPAgreement(t *testing.T, r *bpftest.Random, vlan uint16, pairs int) {
 	l := newLB(t, Config{VLAN: vlan, MaxStreams: streams, MaxTargets: targets, MaxTableSize: 101, Mode: ModeTCX})
 	withXDP(t, l)
 	seen := make(map[string]int)
+	enough := pairs >= 10_000 // to meet every reason
 	for ; pairs > 0; pairs -= agreementPackets {
 		w := r.World([]int{1, 5, 30, 100, 300}[r.IntN(5)], streams, targets, extMAC)
 		w.VLAN = vlan
@@ -118,7 +119,7 @@ func testXDPAgreement(t *testing.T, r *bpftest.Random, vlan uint16, pairs int) {
 		switch reason {
 		case ReplyForwarded, PassReply, DropNoGateway, DropFragment, DropNAT: // not for XDP to decide
 		default:
-			if seen[reason.String()] == 0 {
+			if enough && seen[reason.String()] == 0 {
 				t.Errorf("no packet for %s", reason)
 			}
 		}
