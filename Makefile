@@ -44,7 +44,7 @@ lint: ## golangci-lint with the layer rules of .golangci.yml
 	test -x $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) || ( \
 		GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION) && \
 		mv $(TOOLS)/golangci-lint $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) )
-	$(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) run ./...
+	GOLANGCI_LINT_CACHE=$(TOOLS)/cache $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) run ./... # one cache for all checkouts mixes their paths up
 
 clean:
 	rm -rf bin $(TOOLS)
