@@ -49,8 +49,20 @@ type Policy struct {
 	Routes []Route
 }
 
+// Tunnel is the way to a side on another node.
+type Tunnel struct {
+	xconnect.Tunnel
+	// Signals says that the other node tells the carrier of its end, and wants
+	// to hear that of ours. Without, the other end counts as up while its node
+	// is alive.
+	Signals bool
+}
+
 // Side is the inner end of an interface and its configuration.
 type Side struct {
+	// Tunnel leads to the side when it is on another node; then of the other
+	// fields only MAC counts.
+	Tunnel     *Tunnel
 	NetNS      string           // path of the namespace's file; may be gone after the call
 	Interface  string           // 1 to 15 bytes
 	MAC        net.HardwareAddr // nil: the kernel's choice

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 
@@ -36,9 +37,18 @@ type Config struct {
 	PinDir string
 }
 
+// Tunnel is one end of a VXLAN tunnel: how the frames of one connection travel
+// between two nodes.
+type Tunnel struct {
+	Device        int        // index of the node's metadata-mode VXLAN device
+	Local, Remote netip.Addr // of the underlay
+	VNI           uint32     // 1 to 1<<24 - 1, with Device and Remote unique on the node
+}
+
 // Leg is one way out of a client port.
 type Leg struct {
-	IfIndex int              // outer end of the endpoint port
+	IfIndex int              // outer end of the endpoint port, 0: behind Tunnel
+	Tunnel  Tunnel           // when the endpoint is on another node
 	MAC     net.HardwareAddr // of its inner end
 	Local   bool             // preferred to legs that are not
 }
