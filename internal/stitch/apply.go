@@ -5,6 +5,7 @@ package stitch
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weft-project/weft/internal/nl"
 )
@@ -54,7 +55,7 @@ func (a *applier) apply() error {
 	}
 	for _, step := range []func() error{
 		func() error { return a.addAddresses(plain) },
-		a.addNeighbours, a.addPolicies,
+		a.renewLeases, a.addNeighbours, a.addPolicies,
 		func() error { return a.addAddresses(vips) },
 		func() error { return a.addRoutes(a.want.routes, a.is.routes, 0) },
 		// A route goes before the address that is its source, or the kernel
@@ -73,13 +74,38 @@ func (a *applier) apply() error {
 func (a *applier) addAddresses(missing []netip.Prefix) error {
 	for _, address := range missing {
 		err := a.tx.do("add address",
-			func() error { return a.h.AddAddress(a.in.index, address) },
+			func() error { return a.addAddress(address) },
 			func() error { return a.h.DeleteAddress(a.in.index, address) })
 		if err != nil {
 			return err
 		}
 		if address.Addr().Is6() {
 			a.in.unsure = append(a.in.unsure, address.Addr())
+		}
+	}
+	return nil
+}
+
+func (a *applier) addAddress(address netip.Prefix) error {
+	until, leased := a.want.leases[address]
+	if !leased {
+		return a.h.AddAddress(a.in.index, address)
+	}
+	return a.h.LeaseAddress(a.in.index, address, time.Until(until))
+}
+
+// renewLeases lengthens the leases of addresses that are there.
+func (a *applier) renewLeases() error {
+	for address, until := range a.want.leases {
+		if !slices.Contains(a.is.addresses, address) || a.in.ours.leases[address].Equal(until) {
+			continue
+		}
+		// The old lease cannot be told exactly any more, but this one is not
+		// longer than what was granted.
+		err := a.tx.do("renew lease",
+			func() error { return a.h.LeaseAddress(a.in.index, address, time.Until(until)) }, nil)
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -60,10 +60,7 @@ func (a *applier) addPolicies() error {
 			if table, err = a.tables.take(a.h); err != nil {
 				return err
 			}
-			if a.in.tables == nil {
-				a.in.tables = map[netip.Prefix]int{}
-			}
-			a.in.tables[from] = table
+			a.in.keepTable(from, table)
 			a.tx.revert(func() error {
 				delete(a.in.tables, from)
 				a.tables.release(table)
@@ -148,6 +145,26 @@ type tableSet struct {
 	used map[uint64]map[int]bool
 }
 
+// claim notes a table that an earlier process has given out.
+func (set *tableSet) claim(cookie uint64, table int) {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	set.of(cookie)[table] = true
+}
+
+// of returns the tables of a namespace. The caller holds the lock.
+func (set *tableSet) of(cookie uint64) map[int]bool {
+	ours := set.used[cookie]
+	if ours == nil {
+		ours = map[int]bool{}
+		if set.used == nil {
+			set.used = map[uint64]map[int]bool{}
+		}
+		set.used[cookie] = ours
+	}
+	return ours
+}
+
 // tableLease gives out tables of one namespace.
 type tableLease struct {
 	set    *tableSet
@@ -166,14 +183,7 @@ func (l *tableLease) take(h *nl.Handle) (int, error) {
 	}
 	l.set.mu.Lock()
 	defer l.set.mu.Unlock()
-	ours := l.set.used[l.cookie]
-	if ours == nil {
-		ours = map[int]bool{}
-		if l.set.used == nil {
-			l.set.used = map[uint64]map[int]bool{}
-		}
-		l.set.used[l.cookie] = ours
-	}
+	ours := l.set.of(l.cookie)
 	table := firstTable
 	for l.others[table] || ours[table] {
 		table++
