@@ -36,9 +36,6 @@ const (
 	// interface may hold the addresses of the connection, VIPs excepted. The
 	// endpoint writes it.
 	LeaseKey = "weft.dev/lease"
-	// VacatedKey is "1" in a Close when no interface holds the connection's
-	// addresses any more. The client's forwarder writes it.
-	VacatedKey = "weft.dev/vacated"
 )
 
 // LinkEndpoint is the value of LinkKey by which an endpoint announces that it

@@ -15,9 +15,6 @@ import (
 // seconds of 32 bits, of which the last value means for ever.
 const MaxLease = (math.MaxUint32 - 1) * time.Second
 
-// vacated is the value of VacatedKey.
-const vacated = "1"
-
 // Lease returns for how long, counted from before the Request was sent, the
 // client's interface may hold the addresses of conn; false when its endpoint
 // grants no leases.
@@ -38,23 +35,4 @@ func Lease(conn *networkservice.Connection) (time.Duration, bool, error) {
 func SetLease(conn *networkservice.Connection, lease time.Duration) {
 	lease = min(max(lease, time.Second), MaxLease)
 	set(conn, LeaseKey, strconv.FormatInt(int64(lease/time.Second), 10))
-}
-
-// Vacated reports whether a connection that is being closed has left its
-// addresses. What is not clearly said is not true: then they wait for the end of
-// the lease.
-func Vacated(conn *networkservice.Connection) bool {
-	value, _ := get(conn, VacatedKey)
-	return value == vacated
-}
-
-// SetVacated notes in conn whether its addresses have been left. A forwarder
-// that puts the addresses on the client's interface calls it in every Close:
-// what a client says about that does not count.
-func SetVacated(conn *networkservice.Connection, left bool) {
-	if left {
-		set(conn, VacatedKey, vacated)
-		return
-	}
-	delete(conn.GetContext().GetExtraContext(), VacatedKey)
 }

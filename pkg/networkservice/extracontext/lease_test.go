@@ -34,23 +34,3 @@ func TestLease(t *testing.T) {
 		}
 	}
 }
-
-func TestVacated(t *testing.T) {
-	conn := &networkservice.Connection{}
-	extracontext.SetVacated(conn, false)
-	if extracontext.Vacated(conn) || conn.Context != nil {
-		t.Error("vacated without a word")
-	}
-	extracontext.SetVacated(conn, true)
-	if !extracontext.Vacated(conn) {
-		t.Error("not vacated")
-	}
-	extracontext.SetVacated(conn, false)
-	if extracontext.Vacated(conn) {
-		t.Error("still vacated")
-	}
-	conn.Context.ExtraContext[extracontext.VacatedKey] = "true"
-	if extracontext.Vacated(conn) {
-		t.Error("an unknown value counts")
-	}
-}
