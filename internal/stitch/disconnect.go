@@ -25,12 +25,13 @@ func (s *Stitcher) Withdraw(ctx context.Context, id string) error {
 }
 
 // Vacate takes the addresses that are the leg's alone off the client's
-// interface, so that the endpoint can give them to others. What the leg
-// forwards for VIPs goes on. An unknown leg is no error.
-func (s *Stitcher) Vacate(ctx context.Context, id string) error {
-	return s.withLeg(ctx, "vacate", id, func(host *nl.Handle, p *port, l *leg) error {
-		if p.client.tunnel != nil {
-			return nil // the other node's business
+// interface, so that the endpoint can give them to others; vacated says that they
+// are off. What the leg forwards for VIPs goes on. Of an unknown leg, an adopted
+// one, and one whose client is on another node nothing is known.
+func (s *Stitcher) Vacate(ctx context.Context, id string) (vacated bool, err error) {
+	err = s.withLeg(ctx, "vacate", id, func(host *nl.Handle, p *port, l *leg) error {
+		if p.client.tunnel != nil || l.adopted {
+			return nil
 		}
 		before, inherited := l.vacated, p.inherited
 		l.vacated = true
@@ -45,8 +46,10 @@ func (s *Stitcher) Vacate(ctx context.Context, id string) error {
 			l.vacated, p.inherited = before, inherited
 			return err
 		}
+		vacated = true
 		return nil
 	})
+	return vacated, err
 }
 
 // Disconnect removes a leg, and the client's interface with its last leg. It

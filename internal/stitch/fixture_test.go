@@ -31,6 +31,7 @@ var (
 // endpoints around it.
 type node struct {
 	*Stitcher
+	opts           Options
 	host, workload string
 	endpoints      [2]string
 }
@@ -52,7 +53,7 @@ func newNode(t testing.TB, opts Options) *node {
 			t.Error(err)
 		}
 	})
-	n.Stitcher = s
+	n.Stitcher, n.opts = s, opts
 	return n
 }
 
