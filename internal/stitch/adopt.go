@@ -49,6 +49,9 @@ func (s *Stitcher) adopt() error {
 	a.clients()
 	a.endpoints()
 	a.tunnels()
+	if err := a.removeDoubles(host); err != nil {
+		return err
+	}
 	if len(s.legs) > 0 {
 		s.log.Info("adopted", "interfaces", len(s.ports), "legs", len(s.legs))
 	}
@@ -64,6 +67,8 @@ type adoption struct {
 	s     *Stitcher
 	state xconnect.State
 	links map[int]nl.Link // outer ends of ours
+
+	doubles []int // outer ends
 }
 
 // prune removes the entries of interfaces that have gone meanwhile: their
@@ -156,9 +161,35 @@ func (a *adoption) endpoints() {
 				l.endpoint.in.mac, l.want.Local = way.MAC, way.Local
 			}
 		}
+		if old := p.legs[l.want.ID]; old != nil {
+			if old.endpoint.in.mac != nil {
+				l, old = old, l
+			}
+			a.doubles = append(a.doubles, old.endpoint.outer)
+		}
 		a.addLeg(p, l)
-		a.s.byIndex[index] = p
+		a.s.byIndex[l.endpoint.outer] = p
 	}
+}
+
+// removeDoubles removes those of two interfaces of one leg that are not in use:
+// the earlier process was about to replace one by the other.
+func (a *adoption) removeDoubles(host *nl.Handle) error {
+	for index, link := range a.links { // made, and no more
+		id := strings.TrimPrefix(link.Alias, endpointAlias)
+		if id != link.Alias && a.s.byIndex[index] == nil && a.s.legs[id] != nil {
+			a.doubles = append(a.doubles, index)
+		}
+	}
+	var errs []error
+	for _, index := range a.doubles {
+		delete(a.s.byIndex, index)
+		if err := host.DeleteLink(index); !errors.Is(err, nl.ErrNotFound) {
+			errs = append(errs, err)
+		}
+		errs = append(errs, a.s.xc.Delete(index))
+	}
+	return errors.Join(errs...)
 }
 
 // tunnels adopts the legs whose endpoint is on another node.

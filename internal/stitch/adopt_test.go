@@ -4,6 +4,7 @@ package stitch
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
@@ -48,7 +49,7 @@ func (n *node) start(t *testing.T) {
 
 func pinned(t *testing.T) Options {
 	t.Helper()
-	return Options{PinDir: testutil.PinDir(t), Grace: time.Hour}
+	return Options{PinDir: testutil.PinDir(t), Grace: time.Hour, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func TestAdopt(t *testing.T) {
@@ -176,11 +177,15 @@ func TestRestartLosesNothing(t *testing.T) {
 type crash struct {
 	nth, steps int
 	at         string // the step
+	s          *Stitcher
 }
 
 func (c *crash) hook(step string) error {
 	if c.steps++; c.steps == c.nth {
 		c.at = step
+		c.s.mu.Lock()
+		c.s.closed = true // the dead do not follow events
+		c.s.mu.Unlock()
 		panic(c)
 	}
 	return nil
@@ -240,10 +245,12 @@ func crashAt(t *testing.T, name string, nth int, change func(n *node) error) boo
 		n.connect(t, n.leg(0))
 	}
 	before := n.state(t)
+	c.s = n.Stitcher
 	crashed, err := c.run(nth, func() error { return change(n) })
 	if err != nil {
 		t.Fatalf("step %d: %v", nth, err)
 	}
+	n.closed = false
 	n.kill(t)
 	n.start(t)
 	n.alone(t, nth)
@@ -303,7 +310,7 @@ func (n *node) alone(t *testing.T, step int) {
 func anyIndex(state map[string]string) []string {
 	var names []string
 	for name := range maps.Keys(state) {
-		if !strings.Contains(name, "route") {
+		if !strings.Contains(name, "route") && !strings.Contains(name, "rule") {
 			names = append(names, name)
 		}
 	}

@@ -37,7 +37,7 @@ func (s *Stitcher) refresh(p *port) {
 	}
 	defer s.release(p)
 	p.pending.Store(false) // before looking: a later event looks again
-	if p.dead {
+	if p.dead || s.isClosed() {
 		return
 	}
 	host, err := s.handles.get()
@@ -48,6 +48,12 @@ func (s *Stitcher) refresh(p *port) {
 	if err != nil {
 		s.log.Error("follow carrier", "iface", p.key.name, "err", err)
 	}
+}
+
+func (s *Stitcher) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 func (s *Stitcher) follow(host *nl.Handle, p *port) error {

@@ -74,9 +74,15 @@ func (a *applier) addPolicies() error {
 	return nil
 }
 
-// addPolicy completes a table and only then sends packets to it.
+// addPolicy completes a table and only then sends packets to it. Before
+// anything else comes the rule by which a later process finds the table; there is
+// no packet yet that it concerns.
 func (a *applier) addPolicy(from netip.Prefix, want routes, table int) error {
 	is := a.is.tables[table]
+	rules := a.in.rulesOf(from, table)
+	if err := a.addRules(is, rules[:1]); err != nil {
+		return err
+	}
 	if !is.blackhole {
 		blackhole := blackholeOf(from, table)
 		err := a.tx.must("add blackhole",
@@ -92,7 +98,11 @@ func (a *applier) addPolicy(from netip.Prefix, want routes, table int) error {
 	if err := a.deleteRoutes(a.in.ours.policies[from], want, is.routes, table); err != nil {
 		return err
 	}
-	for _, rule := range a.in.rulesOf(from, table) {
+	return a.addRules(is, rules[1:])
+}
+
+func (a *applier) addRules(is tableState, rules []nl.Rule) error {
+	for _, rule := range rules {
 		if slices.Contains(is.rules, rule) {
 			continue
 		}
@@ -112,13 +122,11 @@ func (a *applier) deletePolicies() error {
 			continue
 		}
 		is := a.is.tables[table]
-		for _, rule := range is.rules {
-			err := a.tx.do("delete rule",
-				func() error { return a.h.DeleteRule(rule) },
-				func() error { return a.h.AddRule(rule) })
-			if err != nil {
-				return err
-			}
+		// The rule that the table is found by goes last.
+		mark := a.in.rulesOf(from, table)[0]
+		others := slices.DeleteFunc(slices.Clone(is.rules), func(rule nl.Rule) bool { return rule == mark })
+		if err := a.deleteRules(others...); err != nil {
+			return err
 		}
 		if err := a.deleteRoutes(is.routes, nil, is.routes, table); err != nil {
 			return err
@@ -130,10 +138,25 @@ func (a *applier) deletePolicies() error {
 		if err != nil {
 			return err
 		}
+		if err := a.deleteRules(mark); err != nil {
+			return err
+		}
 		a.tx.after(func() {
 			delete(a.in.tables, from)
 			a.tables.release(table)
 		})
+	}
+	return nil
+}
+
+func (a *applier) deleteRules(rules ...nl.Rule) error {
+	for _, rule := range rules {
+		err := a.tx.do("delete rule",
+			func() error { return a.h.DeleteRule(rule) },
+			func() error { return a.h.AddRule(rule) })
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -147,8 +147,11 @@ func (p *port) live() []xconnect.Leg {
 		if t := l.endpoint.tunnel; t != nil {
 			way.Tunnel = t.Tunnel
 		}
+		if way.MAC == nil { // of an adopted leg that was not in use
+			way.MAC = noMAC
+		}
 		usable = append(usable, way)
-		if l.carrier {
+		if l.carrier && l.endpoint.in.mac != nil {
 			live = append(live, way)
 		}
 	}
