@@ -73,7 +73,7 @@ func (a *applier) apply() error {
 
 func (a *applier) addAddresses(missing []netip.Prefix) error {
 	for _, address := range missing {
-		err := a.tx.do("add address",
+		err := a.tx.do("add address "+address.String(),
 			func() error { return a.addAddress(address) },
 			func() error { return a.h.DeleteAddress(a.in.index, address) })
 		if err != nil {
@@ -102,7 +102,7 @@ func (a *applier) renewLeases() error {
 		}
 		// The old lease cannot be told exactly any more, but this one is not
 		// longer than what was granted.
-		err := a.tx.do("renew lease",
+		err := a.tx.do("renew lease of "+address.String(),
 			func() error { return a.h.LeaseAddress(a.in.index, address, time.Until(until)) }, nil)
 		if err != nil {
 			return err
@@ -116,7 +116,7 @@ func (a *applier) deleteAddresses() error {
 		if slices.Contains(a.want.addresses, address) || !slices.Contains(a.is.addresses, address) {
 			continue
 		}
-		err := a.tx.do("delete address",
+		err := a.tx.do("delete address "+address.String(),
 			func() error { return a.h.DeleteAddress(a.in.index, address) },
 			func() error { return a.h.AddAddress(a.in.index, address) })
 		if err != nil {
@@ -136,7 +136,7 @@ func (a *applier) addNeighbours() error {
 		if known {
 			inverse = func() error { return a.h.AddNeighbour(a.in.index, ip, macOf(old)) }
 		}
-		err := a.tx.do("add neighbour", func() error { return a.h.AddNeighbour(a.in.index, ip, macOf(mac)) }, inverse)
+		err := a.tx.do("add neighbour "+ip.String(), func() error { return a.h.AddNeighbour(a.in.index, ip, macOf(mac)) }, inverse)
 		if err != nil {
 			return err
 		}
@@ -149,7 +149,7 @@ func (a *applier) deleteNeighbours() error {
 		if _, wanted := a.want.neighbours[ip]; wanted || a.is.neighbours[ip] != mac {
 			continue
 		}
-		err := a.tx.do("delete neighbour",
+		err := a.tx.do("delete neighbour "+ip.String(),
 			func() error { return a.h.DeleteNeighbour(a.in.index, ip) },
 			func() error { return a.h.AddNeighbour(a.in.index, ip, macOf(mac)) })
 		if err != nil {
@@ -179,7 +179,7 @@ func (a *applier) addRoutes(want, is routes, table int) error {
 			// Somebody else's route of that prefix must stay.
 			change = func() error { return a.h.AddRoute(route) }
 		}
-		if err := a.tx.must("add route", change, inverse); err != nil {
+		if err := a.tx.must("add route "+route.String(), change, inverse); err != nil {
 			return err
 		}
 	}
@@ -194,7 +194,7 @@ func (a *applier) deleteRoutes(ours, want, is routes, table int) error {
 			continue
 		}
 		route := a.in.netRoute(prefix, old, table)
-		err := a.tx.do("delete route",
+		err := a.tx.do("delete route "+route.String(),
 			func() error { return a.h.DeleteRoute(route) },
 			func() error { return a.h.AddRoute(route) })
 		if err != nil {

@@ -27,7 +27,7 @@ func (s *Stitcher) Connect(ctx context.Context, want Leg) error {
 }
 
 func (s *Stitcher) connect(ctx context.Context, want Leg) error {
-	c := connecting{s: s, tx: &tx{hook: s.opts.hook}, owner: ownerOf(want.ID)}
+	c := s.connecting(want.ID)
 	defer c.close()
 	key, err := c.open(&want)
 	if err != nil {
@@ -45,6 +45,10 @@ func (s *Stitcher) connect(ctx context.Context, want Leg) error {
 	}
 	defer s.release(c.p)
 	return c.tx.end(c.run(ctx, want))
+}
+
+func (s *Stitcher) connecting(id string) *connecting {
+	return &connecting{s: s, tx: &tx{hook: s.opts.hook}, owner: ownerOf(id)}
 }
 
 // open opens the namespaces of the sides on this node.
@@ -133,7 +137,22 @@ type connecting struct {
 }
 
 func (c *connecting) run(ctx context.Context, want Leg) error {
+	return c.bring(ctx, c.leg(want), want)
+}
+
+// rewrite is run for a leg that is connected, of whose entries nothing is taken
+// for granted.
+func (c *connecting) rewrite(ctx context.Context, want Leg) error {
 	l := c.leg(want)
+	if l.endpoint.exists() && c.p.client.exists() {
+		if err := c.point(l); err != nil {
+			return err
+		}
+	}
+	return c.bring(ctx, l, want)
+}
+
+func (c *connecting) bring(ctx context.Context, l *leg, want Leg) error {
 	if err := sideError("client", c.client(want.Client)); err != nil {
 		return err
 	}

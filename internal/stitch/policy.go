@@ -53,9 +53,11 @@ func (a *applier) addPolicies() error {
 	for from, want := range a.want.policies {
 		table, known := a.in.tables[from]
 		if !known {
-			err := a.sweep(from)
-			if err != nil {
-				return err
+			var err error
+			if a.tx.plan == nil {
+				if err = a.sweep(from); err != nil {
+					return err
+				}
 			}
 			if table, err = a.tables.take(a.h); err != nil {
 				return err
@@ -85,7 +87,7 @@ func (a *applier) addPolicy(from netip.Prefix, want routes, table int) error {
 	}
 	if !is.blackhole {
 		blackhole := blackholeOf(from, table)
-		err := a.tx.must("add blackhole",
+		err := a.tx.must("add blackhole of "+from.String(),
 			func() error { return a.h.AddRoute(blackhole) },
 			func() error { return a.h.DeleteRoute(blackhole) })
 		if err != nil {
@@ -106,7 +108,7 @@ func (a *applier) addRules(is tableState, rules []nl.Rule) error {
 		if slices.Contains(is.rules, rule) {
 			continue
 		}
-		err := a.tx.must("add rule",
+		err := a.tx.must("add rule "+rule.String(),
 			func() error { return a.h.AddRule(rule) },
 			func() error { return a.h.DeleteRule(rule) })
 		if err != nil {
@@ -132,7 +134,7 @@ func (a *applier) deletePolicies() error {
 			return err
 		}
 		blackhole := blackholeOf(from, table)
-		err := a.tx.do("delete blackhole",
+		err := a.tx.do("delete blackhole of "+from.String(),
 			func() error { return a.h.DeleteRoute(blackhole) },
 			func() error { return a.h.AddRoute(blackhole) })
 		if err != nil {
@@ -151,7 +153,7 @@ func (a *applier) deletePolicies() error {
 
 func (a *applier) deleteRules(rules ...nl.Rule) error {
 	for _, rule := range rules {
-		err := a.tx.do("delete rule",
+		err := a.tx.do("delete rule "+rule.String(),
 			func() error { return a.h.DeleteRule(rule) },
 			func() error { return a.h.AddRule(rule) })
 		if err != nil {

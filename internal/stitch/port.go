@@ -265,7 +265,7 @@ func (t *tx) setMTU(host, inside *nl.Handle, e *end, mtu int) error {
 		if err != nil || old.MTU == mtu {
 			return err
 		}
-		return t.must("set MTU", func() error { return h.SetMTU(index, mtu) },
+		return t.must(fmt.Sprintf("set MTU %d", mtu), func() error { return h.SetMTU(index, mtu) },
 			func() error { return h.SetMTU(index, old.MTU) })
 	}
 	outer := func() error { return set(host, e.outer) }
