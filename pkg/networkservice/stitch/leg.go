@@ -53,6 +53,9 @@ func legOf(ctx context.Context, conn *networkservice.Connection) (stitch.Leg, er
 	leg.Endpoint.MTU = leg.Client.MTU
 
 	var err error
+	if leg.Client.Lease, _, err = extracontext.Lease(conn); err != nil {
+		p.errs = append(p.errs, err)
+	}
 	if leg.EndpointBringsUp, err = extracontext.EndpointBringsUp(conn); err != nil {
 		p.errs = append(p.errs, err)
 	}
