@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
@@ -23,8 +24,9 @@ import (
 // legOf turns an answered connection into a leg, as NSM's kernel elements
 // understand its context: the client's interface gets the source addresses,
 // routes to the destination addresses, the source routes, neighbours and
-// policies; the endpoint's gets the opposite. It returns every problem.
-func legOf(ctx context.Context, conn *networkservice.Connection) (stitch.Leg, error) {
+// policies; the endpoint's gets the opposite. A lease counts from when the request
+// was sent. It returns every problem.
+func legOf(ctx context.Context, conn *networkservice.Connection, sent time.Time) (stitch.Leg, error) {
 	p := &parser{}
 	ip := conn.GetContext().GetIpContext()
 	ethernet := conn.GetContext().GetEthernetContext()
@@ -53,8 +55,10 @@ func legOf(ctx context.Context, conn *networkservice.Connection) (stitch.Leg, er
 	leg.Endpoint.MTU = leg.Client.MTU
 
 	var err error
-	if leg.Client.Lease, _, err = extracontext.Lease(conn); err != nil {
+	if lease, granted, err := extracontext.Lease(conn); err != nil {
 		p.errs = append(p.errs, err)
+	} else if granted { // the endpoint began to count after the request was sent
+		leg.Client.Until = sent.Add(lease)
 	}
 	if leg.EndpointBringsUp, err = extracontext.EndpointBringsUp(conn); err != nil {
 		p.errs = append(p.errs, err)

@@ -66,15 +66,12 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 }
 
 func (s *server) connect(ctx context.Context, conn *networkservice.Connection, sent time.Time) error {
-	leg, err := legOf(ctx, conn)
+	leg, err := legOf(ctx, conn, sent)
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	if lease := leg.Client.Lease; lease > 0 {
-		// The endpoint began to count after the request was sent.
-		if leg.Client.Lease = lease - time.Since(sent); leg.Client.Lease < minLease {
-			return status.Errorf(codes.DeadlineExceeded, "the lease of the addresses, %s, has ended before they could be used", lease)
-		}
+	if until := leg.Client.Until; !until.IsZero() && time.Until(until) < minLease {
+		return status.Errorf(codes.DeadlineExceeded, "the lease of the addresses, %s, has ended before they could be used", until.Sub(sent))
 	}
 	return toStatus(s.stitcher.Connect(ctx, leg))
 }

@@ -278,7 +278,7 @@ func TestLease(t *testing.T) {
 	if _, err := f.server.Request(context.Background(), ask()); err != nil {
 		t.Fatal(err)
 	}
-	if lease := f.node.leg.Client.Lease; lease >= time.Minute || lease < 50*time.Second {
+	if lease := time.Until(f.node.leg.Client.Until); lease >= time.Minute || lease < 50*time.Second {
 		t.Errorf("lease %s, want a bit less than a minute", lease)
 	}
 	for text, code := range map[string]codes.Code{"1": codes.DeadlineExceeded, "soon": codes.InvalidArgument} {
