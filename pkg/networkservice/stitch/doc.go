@@ -12,12 +12,12 @@
 //
 // # Placement
 //
-// After kernelmech.NewServer and fd.NewServer; before connect, in whose client
-// chain kernelmech.NewClient must be.
+// After kernelmech.NewServer, tunnelmech.NewServer and fd.NewServer; before
+// connect, in whose client chain their clients must be.
 //
 // # Reads
 //
-// Both mechanisms; IpContext, EthernetContext, MTU and extra context of the
+// Both mechanisms or tunnels; IpContext, EthernetContext, MTU and extra context of the
 // answer.
 //
 // # Writes

@@ -19,6 +19,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/extracontext"
 	"github.com/weft-project/weft/pkg/networkservice/fd"
 	"github.com/weft-project/weft/pkg/networkservice/kernelmech"
+	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 )
 
 // legOf turns an answered connection into a leg, as NSM's kernel elements
@@ -40,8 +41,8 @@ func legOf(ctx context.Context, conn *networkservice.Connection, sent time.Time)
 
 	leg := stitch.Leg{
 		ID:       conn.GetId(),
-		Client:   p.side(ctx, "client", conn.GetMechanism()),
-		Endpoint: p.side(ctx, "endpoint", kernelmech.Endpoint(ctx)),
+		Client:   p.side(ctx, "client", conn.GetMechanism(), tunnelmech.ClientTunnel(ctx)),
+		Endpoint: p.side(ctx, "endpoint", kernelmech.Endpoint(ctx), tunnelmech.EndpointTunnel(ctx)),
 	}
 	leg.Client.MAC = p.mac("ethernet_context.src_mac", ethernet.GetSrcMac())
 	leg.Client.Addresses = src
@@ -110,7 +111,10 @@ func (p *parser) bad(format string, args ...any) {
 	p.errs = append(p.errs, fmt.Errorf(format, args...))
 }
 
-func (p *parser) side(ctx context.Context, name string, m *networkservice.Mechanism) stitch.Side {
+func (p *parser) side(ctx context.Context, name string, m *networkservice.Mechanism, tunnel *stitch.Tunnel) stitch.Side {
+	if tunnel != nil {
+		return stitch.Side{Tunnel: tunnel}
+	}
 	parameters := m.GetParameters()
 	path, err := fd.Path(ctx, parameters[kernel.NetNSURL])
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/weft-project/weft/internal/stitch"
 	"github.com/weft-project/weft/pkg/networkservice/fd"
+	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 	"github.com/weft-project/weft/pkg/networkservice/vacate"
 )
 
@@ -79,8 +80,12 @@ func (s *server) connect(ctx context.Context, conn *networkservice.Connection, s
 func (s *server) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {
 	cleanup := postpone.ContextWithValues(ctx)
 	// An endpoint may give the addresses to others as soon as it is told.
-	vacated, vacateErr := s.stitcher.Vacate(ctx, conn.GetId())
-	ctx = vacate.With(ctx, vacated)
+	var vacateErr error
+	if tunnelmech.ClientTunnel(ctx) == nil { // else the forwarder there has said
+		var vacated bool
+		vacated, vacateErr = s.stitcher.Vacate(ctx, conn.GetId())
+		ctx = vacate.With(ctx, vacated)
+	}
 	_, closeErr := next.Server(ctx).Close(ctx, conn)
 	// An endpoint that does not answer has used up ctx; the leg goes all the same.
 	ctx, cancel := cleanup()
