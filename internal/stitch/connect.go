@@ -187,7 +187,8 @@ func (c *connecting) leg(want Leg) *leg {
 		})
 	}
 	restore(c.tx, l)
-	l.want, l.withdrawn, l.vacated, l.adopted, l.owner = want, false, false, false, owner{}
+	l.want, l.owner = want, owner{}
+	l.withdrawn, l.lost, l.vacated, l.adopted = false, false, false, false
 	if p.inherited != nil && !p.inherits() {
 		restore(c.tx, &p.inherited)
 		p.inherited = nil // all legs say what they want

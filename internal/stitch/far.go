@@ -95,7 +95,7 @@ func (s *Stitcher) farCarrier(e *end) bool {
 func (s *Stitcher) tell(p *port) {
 	up := false
 	for _, l := range p.legs {
-		up = up || l.carrier && !l.withdrawn
+		up = up || l.carrier && !l.withdrawn && !l.lost
 		if t := l.endpoint.tunnel; t != nil {
 			s.remotes.SetCarrier(*t, p.carrier && !l.withdrawn)
 		}

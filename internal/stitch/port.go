@@ -77,6 +77,7 @@ type leg struct {
 	carrier   bool // of the endpoint's outer end
 	up        bool // the outer end is administratively up
 	withdrawn bool
+	lost      bool  // its endpoint does not answer
 	vacated   bool  // its addresses are off the client's interface
 	adopted   bool  // want is not known but for its ID
 	owner     owner // of an adopted tunnel, whose leg's ID is not known
@@ -134,10 +135,10 @@ func (p *port) inherits() bool {
 // exists says that frames can be sent to the end.
 func (e *end) exists() bool { return e.outer != 0 || e.tunnel != nil }
 
-// live returns the legs for frames of the client: those whose endpoint is up.
-// The only leg is used in any case; there is no better one.
+// live returns the legs for frames of the client: those whose endpoint is up, and
+// of them those that are not lost, as long as there is one. The only leg is used in any case; there is no better one.
 func (p *port) live() []xconnect.Leg {
-	var usable, live []xconnect.Leg
+	var usable, up, live []xconnect.Leg
 	for _, id := range p.ids() {
 		l := p.legs[id]
 		if l.withdrawn || !l.endpoint.exists() {
@@ -152,11 +153,17 @@ func (p *port) live() []xconnect.Leg {
 		}
 		usable = append(usable, way)
 		if l.carrier && l.endpoint.in.mac != nil {
-			live = append(live, way)
+			up = append(up, way)
+			if !l.lost {
+				live = append(live, way)
+			}
 		}
 	}
-	if len(usable) == 1 {
+	switch {
+	case len(usable) == 1:
 		return usable
+	case len(live) == 0:
+		return up
 	}
 	return live
 }
