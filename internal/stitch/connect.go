@@ -53,8 +53,8 @@ func (s *Stitcher) connecting(id string) *connecting {
 
 // open opens the namespaces of the sides on this node.
 func (c *connecting) open(want Leg) (key portKey, err error) {
-	if t := want.Client.Tunnel; t != nil {
-		key.far = t.Key()
+	if want.Client.Tunnel != nil {
+		key.far = c.owner
 	} else if c.inClient, key.cookie, err = openSide(want.Client); err != nil {
 		return key, sideError("client", err)
 	} else {

@@ -24,19 +24,12 @@ const (
 	endpointAlias = "weft:endpoint:" // + leg id
 )
 
-// portKey is a workload's interface: namespace cookie and name, or the tunnel to
-// it.
+// portKey is a workload's interface: namespace cookie and name, or the leg whose
+// client is on another node.
 type portKey struct {
 	cookie uint64
 	name   string
-	far    xconnect.TunnelKey
-}
-
-func (k portKey) String() string {
-	if k.far.VNI != 0 {
-		return fmt.Sprintf("VNI %d of %s", k.far.VNI, k.far.Remote)
-	}
-	return k.name
+	far    owner
 }
 
 // port is a client port and its legs. What follows turn is guarded
@@ -60,8 +53,10 @@ type port struct {
 // end is a pair of ends: outer is 0 while the interface does not exist. Or it is
 // on another node.
 type end struct {
-	tunnel    *Tunnel // to the other node; of in only the MAC counts
-	adopted   bool    // found, not made; in.ours is not known before it is read
+	tunnel    *Tunnel  // to the other node; of in only the MAC counts
+	next      *Tunnel  // takes its place when the other node has said that it is ready
+	old       []Tunnel // the other node may still send by them, until the next Connect
+	adopted   bool     // found, not made; in.ours is not known before it is read
 	outer     int
 	outerName string
 	in        inner
@@ -92,7 +87,7 @@ func (p *port) lock(ctx context.Context) error {
 	case p.turn <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait for interface %s: %w", p.key.name, ctx.Err())
+		return fmt.Errorf("wait for interface %s: %w", p, ctx.Err())
 	}
 }
 
@@ -120,6 +115,13 @@ func (p *port) want() config {
 		c.inherit(*p.inherited)
 	}
 	return c
+}
+
+func (p *port) String() string {
+	if t := p.client.tunnel; t != nil {
+		return fmt.Sprintf("VNI %d of %s", t.VNI, t.Remote)
+	}
+	return p.key.name
 }
 
 // inherits says that there are legs of which only the traces are known.
