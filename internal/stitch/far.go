@@ -130,6 +130,9 @@ func (c *connecting) farClient(t Tunnel) error {
 	if err := c.s.join(c.tx, t, p, c.owner); err != nil {
 		return err
 	}
+	c.s.mu.Lock()
+	c.s.vnis[c.owner] = t.Key()
+	c.s.mu.Unlock()
 	restore(c.tx, &p.carrier)
 	e := &p.client
 	c.retire(e)
