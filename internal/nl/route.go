@@ -3,6 +3,7 @@
 package nl
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -25,9 +26,28 @@ type Route struct {
 	Source    netip.Addr // preferred source, may be zero
 	Table     int        // 0 means main
 	Metric    int
+	MTU       int  // of packets that take it; 0: the interface's
 	OnLink    bool // the gateway need not be reachable by another route
 	Blackhole bool
 	Multipath []NextHop
+}
+
+// String is what ip-route(8) would say, in short.
+func (r Route) String() string {
+	text := r.Prefix.String()
+	switch {
+	case r.Blackhole:
+		text = "blackhole " + text
+	case r.Gateway.IsValid():
+		text += " via " + r.Gateway.String()
+	}
+	for _, hop := range r.Multipath {
+		text += " nexthop " + hop.Gateway.String()
+	}
+	if r.Table != 0 {
+		text += fmt.Sprintf(" table %d", r.Table)
+	}
+	return text
 }
 
 // AddRoute adds a route; the same prefix, metric and table is ErrExists.
@@ -92,7 +112,7 @@ func (h *Handle) UsedTables() (map[int]bool, error) {
 func toRoute(r Route) *netlink.Route {
 	route := &netlink.Route{
 		LinkIndex: r.Index, Dst: toIPNet(r.Prefix), Table: r.Table,
-		Protocol: Protocol, Priority: r.Metric, Family: family(r.Prefix.Addr()),
+		Protocol: Protocol, Priority: r.Metric, MTU: r.MTU, Family: family(r.Prefix.Addr()),
 	}
 	if r.Gateway.IsValid() {
 		route.Gw = r.Gateway.AsSlice()
@@ -125,7 +145,7 @@ func toRoute(r Route) *netlink.Route {
 func fromRoute(r netlink.Route) Route {
 	route := Route{
 		Index: r.LinkIndex, Prefix: fromIPNet(r.Dst), Gateway: fromIP(r.Gw), Source: fromIP(r.Src),
-		Table: r.Table, Metric: r.Priority, Blackhole: r.Type == unix.RTN_BLACKHOLE,
+		Table: r.Table, Metric: r.Priority, MTU: r.MTU, Blackhole: r.Type == unix.RTN_BLACKHOLE,
 		OnLink: r.Flags&unix.RTNH_F_ONLINK != 0,
 	}
 	if route.Blackhole {
@@ -158,6 +178,18 @@ type Rule struct {
 	Mark         uint32 // only packets with it; 0: all
 	Table        int
 	Priority     int
+}
+
+// String is what ip-rule(8) would say, in short.
+func (r Rule) String() string {
+	text := fmt.Sprintf("%d: from %s", r.Priority, r.From)
+	if r.OutInterface != "" {
+		text += " oif " + r.OutInterface
+	}
+	if r.Mark != 0 {
+		text += fmt.Sprintf(" fwmark %#x", r.Mark)
+	}
+	return fmt.Sprintf("%s lookup %d", text, r.Table)
 }
 
 // AddRule adds a rule; the same one is ErrExists.
