@@ -20,9 +20,10 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/isolate"
 	"github.com/weft-project/weft/pkg/networkservice/kernelmech"
 	"github.com/weft-project/weft/pkg/networkservice/stitch"
+	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 )
 
-// Config of the chain; all fields but Authorize are needed.
+// Config of the chain; all fields but Tunnels and Authorize are needed.
 type Config struct {
 	Name           string // in the path of connections
 	TokenGenerator token.GeneratorFunc
@@ -30,15 +31,18 @@ type Config struct {
 	Endpoints      registry.NetworkServiceEndpointRegistryClient
 	Pool           *dial.Pool // connections to endpoints; stays the caller's
 	Stitcher       stitch.Stitcher
+	Tunnels        tunnelmech.Config                   // to other nodes; the zero value has none
 	Authorize      networkservice.NetworkServiceServer // nil: nobody is refused
 }
 
 // NewServer returns the chain; it works until ctx ends.
 //
 // The SDK's elements come first (path, begin, token, authorization, metadata,
-// timeout, monitor). Descriptors are received before anybody needs a namespace.
-// The endpoint is chosen, a bad mechanism refused, then the leg is made when the
-// elements behind it have the endpoint's answer.
+// timeout, monitor). A bad interface is refused at once, descriptors are received
+// before anybody needs a namespace. The endpoint is chosen; its labels tell whether
+// the way of a client on another node will do, for which there is a VNI then. The
+// leg is made when the elements behind it have the endpoint's answer. Of the two
+// mechanisms of the client chain one works, by where the endpoint is.
 func NewServer(ctx context.Context, config Config) endpoint.Endpoint {
 	if config.Authorize == nil {
 		config.Authorize = authorize.NewServer(authorize.Any())
@@ -50,11 +54,13 @@ func NewServer(ctx context.Context, config Config) endpoint.Endpoint {
 			isolate.NewServer(),
 			kernelmech.NewServer(),
 			fd.NewServer(),
-			discover.NewServer(config.Services, config.Endpoints),
+			discover.NewServer(config.Services, tunnelmech.RecordPolicies(config.Endpoints)),
 			roundrobin.NewServer(),
+			tunnelmech.NewServer(config.Tunnels),
 			stitch.NewServer(config.Stitcher),
 			connect.NewServer(hop.NewClient(config.Name, config.Pool,
 				kernelmech.NewClient(),
+				tunnelmech.NewClient(config.Tunnels),
 				fd.NewClient(),
 			)),
 		),
