@@ -35,6 +35,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/chains/hop"
 	"github.com/weft-project/weft/pkg/networkservice/dial"
 	"github.com/weft-project/weft/pkg/networkservice/kernelmech"
+	"github.com/weft-project/weft/pkg/networkservice/nselabel"
 	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 )
 
@@ -216,7 +217,7 @@ func tokens(credentials.AuthInfo) (string, time.Time, error) {
 type finder struct{ n *node }
 
 func (f *finder) Request(ctx context.Context, request *networkservice.NetworkServiceRequest) (*networkservice.Connection, error) {
-	client := tunnelmech.RecordPolicies(endpoints{f.n})
+	client := nselabel.Record(endpoints{f.n})
 	stream, err := client.Find(ctx, &registry.NetworkServiceEndpointQuery{})
 	if err != nil {
 		return nil, err
