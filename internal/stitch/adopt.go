@@ -92,7 +92,8 @@ func (a *adoption) prune() error {
 	}
 	for key, to := range a.state.Tunnels {
 		_, client := a.state.Clients[to.IfIndex]
-		endpoint := a.state.Endpoints[to.IfIndex].Tunnel.Key() == key
+		port, endpoint := a.state.Endpoints[to.IfIndex]
+		endpoint = endpoint && port.Client == 0
 		if !client && !endpoint {
 			delete(a.state.Tunnels, key)
 			errs = append(errs, a.s.xc.DeleteTunnel(xconnect.Tunnel{Device: key.Device, Remote: key.Remote, VNI: key.VNI}))
@@ -146,7 +147,7 @@ func (a *adoption) endpoints() {
 		}
 		p := a.s.byIndex[port.Client]
 		if port.Client == 0 {
-			p = newPort(portKey{far: port.Tunnel.Key()})
+			p = newPort(portKey{far: ownerOf(l.want.ID)})
 			p.client = end{adopted: true, tunnel: &Tunnel{Tunnel: port.Tunnel, Signals: true}}
 			p.carrier = link.Up
 			a.add(p, 0)
@@ -196,10 +197,19 @@ func (a *adoption) removeDoubles(host *nl.Handle) error {
 func (a *adoption) tunnels() {
 	for key, to := range a.state.Tunnels {
 		p := a.s.byIndex[to.IfIndex]
-		if _, client := a.state.Clients[to.IfIndex]; !client || p == nil {
-			continue // that of a client
-		}
 		own := owner(to.Owner)
+		if p == nil {
+			continue
+		}
+		if present := p.client.tunnel; present != nil {
+			if present.Key() != key { // the client may have begun to use it
+				next := Tunnel{Signals: true, Tunnel: present.Tunnel}
+				next.Device, next.Remote, next.VNI = key.Device, key.Remote, key.VNI
+				p.client.next = &next
+				a.follow(next, p, own)
+			}
+			continue
+		}
 		t := xconnect.Tunnel{Device: key.Device, Remote: key.Remote, VNI: key.VNI}
 		l := &leg{want: Leg{ID: own.String()}, adopted: true, owner: own, up: p.carrier}
 		for _, way := range p.set {
@@ -209,10 +219,15 @@ func (a *adoption) tunnels() {
 			}
 		}
 		l.endpoint.adopted, l.endpoint.tunnel = true, &Tunnel{Tunnel: t, Signals: true}
-		a.addLeg(p, l)
-		if t.Local.IsValid() { // else it carried nothing, and nothing is lost with it
-			a.follow(*l.endpoint.tunnel, p, own)
+		a.follow(*l.endpoint.tunnel, p, own)
+		if other := p.legs[l.want.ID]; other != nil { // one took the other's place
+			if t.Local.IsValid() {
+				l, other = other, l
+			}
+			other.endpoint.old = append(other.endpoint.old, *l.endpoint.tunnel)
+			l = other
 		}
+		a.addLeg(p, l)
 	}
 }
 
@@ -330,7 +345,7 @@ func (s *Stitcher) collect(host *nl.Handle, p *port) error {
 	var errs []error
 	for _, id := range p.ids() {
 		if l := p.legs[id]; l.adopted {
-			s.log.Info("removing what nobody claims", "conn", id, "iface", p.key.String())
+			s.log.Info("removing what nobody claims", "conn", id, "iface", p.String())
 			if err := s.drop(host, p, id); err != nil {
 				errs = append(errs, fmt.Errorf("remove leg %s: %w", id, err))
 			}
