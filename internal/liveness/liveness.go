@@ -175,8 +175,7 @@ func (l *Liveness) Join(t stitch.Tunnel) {
 	l.tunnels[t.Key()] = joined
 	if t.Signals {
 		joined.peer = l.joinPeer(joined)
-		joined.asking = true
-		l.announce(joined)
+		l.ask(joined)
 	}
 	joined.told = joined.carrier()
 	l.wakeUp()

@@ -170,8 +170,8 @@ func (l *Liveness) turn(p *peer, before, after status) {
 	}
 	for _, t := range p.tunnels {
 		if after == dead {
-			t.theirs, t.asking = carrierDown, true
-			l.announce(t)
+			t.theirs = carrierDown
+			l.ask(t)
 		} else if t.pending {
 			l.resume(t)
 		}

@@ -45,9 +45,9 @@ func (r *retries) Pop() any {
 	return t
 }
 
-// States and acks: at most paceBurst in every pacePeriod, 5,000 a second.
+// States and acks: at most paceBurst in every pacePeriod, 10,000 a second.
 const (
-	paceBurst  = 50
+	paceBurst  = 100
 	pacePeriod = 10 * time.Millisecond
 )
 

@@ -47,7 +47,7 @@ type tunnel struct {
 	ack     uint64 // nonce to acknowledge, 0: none
 	nonce   uint64 // of our newest state
 	pending bool   // which is not acknowledged
-	asking  bool   // and asks for theirs
+	asking  uint64 // the first nonce that asks for theirs, as all since; 0: none
 	fresh   bool   // and is to be sent now
 	urgent  bool   // is in Liveness.urgent
 
@@ -108,13 +108,29 @@ func (l *Liveness) control(c xconnect.Control) {
 	case xconnect.ControlState:
 		l.hear(t, frame.Flags(c.Flags), c.Nonce)
 	case xconnect.ControlStateAck:
-		if t.pending && c.Nonce == t.nonce {
-			t.pending, t.asking, t.fresh = false, false, false
-			l.retries.remove(t)
-		}
+		l.acknowledged(t, c.Nonce)
 	}
 	l.expedite(t.peer)
 	l.wakeUp()
+}
+
+// acknowledged takes an ack. One of an earlier state says that a question was
+// heard, too. (If it took one of the newest state, two sides that ask at once and
+// answer with a new state, which asks, would never come to an end.)
+func (l *Liveness) acknowledged(t *tunnel, nonce uint64) {
+	if t.asking != 0 && nonce >= t.asking {
+		t.asking = 0
+	}
+	if nonce == t.nonce {
+		t.pending, t.fresh = false, false
+		l.retries.remove(t)
+	}
+}
+
+// ask makes a new state that asks for theirs.
+func (l *Liveness) ask(t *tunnel) {
+	l.announce(t)
+	t.asking = t.nonce
 }
 
 // hear takes a state.
@@ -207,7 +223,7 @@ func (t *tunnel) state() frame.Frame {
 	case carrierUp:
 		f.Flags |= frame.Up
 	}
-	if t.asking {
+	if t.asking != 0 {
 		f.Flags |= frame.Ask
 	}
 	return f
