@@ -120,7 +120,7 @@ func (l *LB) attachAt(h hook) error {
 	l.links = append(l.links, attachment{h, lk})
 	if old := l.inherited[h.name]; old != nil {
 		delete(l.inherited, h.name)
-		return old.Close()
+		return errors.Join(old.Detach(), old.Close())
 	}
 	return nil
 }
@@ -132,7 +132,7 @@ func (l *LB) dropInherited(h hook) error {
 		return nil
 	}
 	delete(l.inherited, h.name)
-	return errors.Join(unpin(l.cfg.PinDir, h.name), old.Close())
+	return errors.Join(detach(l.cfg.PinDir, h.name), old.Close())
 }
 
 // receiveMulticast makes the external interface receive all multicast:

@@ -119,7 +119,29 @@ func pin(lk link.Link, dir, name string) error {
 	return os.Rename(path+nextSuffix, path)
 }
 
-// unpin makes a link end with its last descriptor.
+// detach ends a pinned link, now: without it, that happens some time after its
+// last pin and descriptor have gone.
+func detach(dir, name string) error {
+	for _, path := range []string{name, name + nextSuffix} {
+		lk, err := link.LoadPinnedLink(filepath.Join(dir, path), nil)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		err = lk.Detach()
+		if errors.Is(err, ebpf.ErrNotSupported) { // it ends by itself
+			err = nil
+		}
+		if err := errors.Join(err, lk.Close()); err != nil {
+			return err
+		}
+	}
+	return unpin(dir, name)
+}
+
+// unpin removes pins.
 func unpin(dir, name string) error {
 	var errs []error
 	for _, path := range []string{name, name + nextSuffix} {
@@ -158,7 +180,7 @@ func Discard(dir string) error {
 	}
 	var errs []error
 	for _, h := range hooks {
-		errs = append(errs, unpin(dir, h.name))
+		errs = append(errs, detach(dir, h.name))
 	}
 	r, ok, err := readRecord(dir)
 	if errs = append(errs, err); ok {
