@@ -58,13 +58,17 @@ func (l *LB) usable(links map[string]link.Link) (usable bool, err error) {
 	return usable, err
 }
 
+// Shadow says that a predecessor works until TakeOver.
+func (l *LB) Shadow() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.shadow
+}
+
 // Predecessor says whether a predecessor works until TakeOver, and returns the
 // interfaces that have its reply program.
 func (l *LB) Predecessor() (legs []int, works bool, err error) {
-	l.mu.Lock()
-	works = l.shadow
-	l.mu.Unlock()
-	if !works {
+	if !l.Shadow() {
 		return nil, false, nil
 	}
 	legs, err = ingress.Members(l.cfg.NetNS, l.blockID)
