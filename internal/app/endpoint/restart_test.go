@@ -260,3 +260,67 @@ func TestRestartUnderLoad(t *testing.T) {
 		t.Errorf("the pin directory is left: %v", err)
 	}
 }
+
+// TestRestartWithoutPins: the data path of a killed process is gone, and the next
+// one takes its name and socket at once, though the registration still stands.
+func TestRestartWithoutPins(t *testing.T) {
+	l := newLives(t)
+	l.life.Config.PinDir = ""
+	w := l.addWorkload()
+	p := l.next()
+	p.expect("works")
+	l.request(l.connection(w, 1))
+	l.serve(w)
+	l.exchange()
+	for range 2 {
+		p.kill()
+		start := time.Now()
+		p = l.next()
+		p.expect("works")
+		registered := time.Since(start)
+		l.request(l.conns...)
+		t.Logf("registered %v after the kill, attached again after %v", registered, time.Since(start))
+		l.exchange()
+	}
+	l.close(l.conns[0])
+	p.stop()
+}
+
+// TestRestartWithALoss: a target that ends while nobody is there is not waited for
+// when the others are back, and not for long while they are not.
+func TestRestartWithALoss(t *testing.T) {
+	l := newLives(t)
+	l.life.Config.Grace = time.Hour
+	p := l.next()
+	p.expect("works")
+	var workloads []workload
+	var connections []*networkservice.Connection
+	for range 3 {
+		w := l.addWorkload()
+		workloads = append(workloads, w)
+		l.request(l.connection(w, 1))
+		connections = append(connections, l.conns...)
+		l.serve(w)
+	}
+	l.exchange()
+	p.kill()
+	n := workloads[0].netNS
+	l.must(testutil.Handle(t, n).SetDown(testutil.Link(t, n, "nsm-1").Index))
+	p = l.next()
+	l.request(connections[1:]...)
+	p.expect("works")
+	l.exchange()
+
+	p.kill()
+	p = l.next()
+	l.request(connections[1])
+	n = workloads[2].netNS
+	l.must(testutil.Handle(t, n).SetDown(testutil.Link(t, n, "nsm-1").Index))
+	p.expect("works")
+	l.exchange()
+	for _, conn := range connections {
+		// Those that have not come back are unknown to the endpoint.
+		_, _ = l.client.Close(t.Context(), conn)
+	}
+	p.stop()
+}
