@@ -55,6 +55,9 @@ func (s *Stitcher) adopt() error {
 	if len(s.legs) > 0 {
 		s.log.Info("adopted", "interfaces", len(s.ports), "legs", len(s.legs))
 	}
+	for _, t := range a.joined { // from here on, others may want something
+		s.remotes.Join(t)
+	}
 	return nil
 }
 
@@ -69,6 +72,7 @@ type adoption struct {
 	links map[int]nl.Link // outer ends of ours
 
 	doubles []int // outer ends
+	joined  []Tunnel
 }
 
 // prune removes the entries of interfaces that have gone meanwhile: their
@@ -238,7 +242,7 @@ func (a *adoption) addLeg(p *port, l *leg) {
 
 func (a *adoption) follow(t Tunnel, p *port, own owner) {
 	a.s.far[t.Key()] = &far{owner: own, port: p}
-	a.s.remotes.Join(t)
+	a.joined = append(a.joined, t)
 }
 
 // recover reads what an adopted end has: all of it is ours.

@@ -217,14 +217,12 @@ func TestFarLegs(t *testing.T) {
 				testutil.MustExchange(t, p.a.workload, "tcp", "", at)
 				testutil.MustExchange(t, p.a.workload, "udp", "", at)
 			}
-			for _, vip := range []netip.Prefix{vip4, vip6} {
+			p.disconnect(t, 1)
+			for _, vip := range []netip.Prefix{vip4, vip6} { // answers take any leg
 				at := testutil.Echo(t, p.a.workload, netip.AddrPortFrom(vip.Addr(), 0).String())
-				for i := range 2 {
-					testutil.MustExchange(t, p.b.endpoints[i], "tcp", "", at)
-				}
+				testutil.MustExchange(t, p.b.endpoints[0], "tcp", "", at)
 			}
 			p.disconnect(t, 0)
-			p.disconnect(t, 1)
 			if diff := cmp.Diff(beforeA, p.a.state(t)) + cmp.Diff(beforeB, p.b.state(t)); diff != "" {
 				t.Error(diff)
 			}
