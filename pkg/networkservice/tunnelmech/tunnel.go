@@ -93,3 +93,11 @@ func load(ctx context.Context, client bool) state {
 func store(ctx context.Context, client bool, s state) { metadata.Map(ctx, client).Store(key{}, s) }
 
 func remove(ctx context.Context, client bool) { metadata.Map(ctx, client).Delete(key{}) }
+
+func restore(ctx context.Context, client bool, s state) {
+	if s.params == nil {
+		remove(ctx, client)
+		return
+	}
+	store(ctx, client, s)
+}
