@@ -5,11 +5,13 @@ package endpoint
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/networkservicemesh/api/pkg/api/registry"
 
 	"github.com/weft-project/weft/internal/app/mesh"
+	"github.com/weft-project/weft/pkg/networkservice/nselabel"
 )
 
 // registryTimeout bounds one registration; the nsmgr may be starting, too.
@@ -33,7 +35,7 @@ func (c *Component) register(ctx context.Context, security mesh.Security) error 
 	}
 	labels := map[string]*registry.NetworkServiceLabels{}
 	for _, name := range c.config.ServiceNames {
-		labels[name] = &registry.NetworkServiceLabels{Labels: c.config.Labels}
+		labels[name] = &registry.NetworkServiceLabels{Labels: c.labels()}
 	}
 	var options []mesh.RegistryOption
 	if c.config.PassSocket {
@@ -51,6 +53,20 @@ func (c *Component) register(ctx context.Context, security mesh.Security) error 
 		return fmt.Errorf("register endpoint: %w", err)
 	}
 	return nil
+}
+
+// restartGrace is how long the others take a replica for alive whose process has
+// ended and whose data path goes on.
+const restartGrace = 30 * time.Second
+
+// labels returns those of the configuration and what others need to know.
+func (c *Component) labels() map[string]string {
+	labels := map[string]string{}
+	maps.Copy(labels, c.config.Labels)
+	if c.config.PinDir != "" {
+		labels[nselabel.GraceLabel] = restartGrace.String()
+	}
+	return labels
 }
 
 // unregister makes the endpoint unknown. The network service stays: other
