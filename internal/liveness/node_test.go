@@ -96,7 +96,7 @@ func (s *side) open() (err error) {
 }
 
 func (s *side) close() error {
-	return errors.Join(s.Liveness.Close(), s.x.Close(false), s.device.Close(false))
+	return errors.Join(s.Close(), s.x.Close(false), s.device.Close(false))
 }
 
 func (s *side) tunnel(vni uint32) stitch.Tunnel {
