@@ -55,7 +55,7 @@ func deviceEach(b *testing.B) path {
 		for vni := range uint32(connections) {
 			var err error
 			device, err = h.AddVXLAN(nl.VXLAN{
-				Name: fmt.Sprintf("v%d", vni), VNI: vni + 1, Port: 4789, NoLinkLocal: true,
+				Name: fmt.Sprintf("v%d", vni), VNI: vni + 1, Port: 4789, MTU: 1450, NoLinkLocal: true,
 				Local: u[i].Addr(), Remote: u[1-i].Addr(),
 			})
 			must(b, err, h.SetUp(device.Index))

@@ -126,7 +126,7 @@ func TestOrdinaryVXLAN(t *testing.T) {
 		n := &nodes{a: newNode(t, a, Config{}), family: family}
 		u := underlays[family]
 		hb := testutil.Handle(t, b)
-		link, err := hb.AddVXLAN(nl.VXLAN{Name: "vxlan7", VNI: vni, Port: 4789, Local: u[1].Addr(), Remote: u[0].Addr()})
+		link, err := hb.AddVXLAN(nl.VXLAN{Name: "vxlan7", VNI: vni, Port: 4789, MTU: 1430, Local: u[1].Addr(), Remote: u[0].Addr()})
 		must(t, err)
 		for _, p := range addresses[1] {
 			must(t, hb.AddAddress(link.Index, p))
