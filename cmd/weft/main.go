@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/weft-project/weft/internal/app/bench"
+	"github.com/weft-project/weft/internal/app/control"
 	"github.com/weft-project/weft/internal/app/demo"
 	"github.com/weft-project/weft/internal/app/up"
 	"github.com/weft-project/weft/internal/app/weft"
@@ -16,5 +17,6 @@ import (
 
 func main() {
 	os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:],
-		up.NewCommand(), demo.NewCommand(), demo.NewWorkloadCommand(), bench.NewCommand()))
+		up.NewCommand(), control.NewRegistryCommand(), control.NewNSMgrCommand(),
+		demo.NewCommand(), demo.NewWorkloadCommand(), bench.NewCommand()))
 }

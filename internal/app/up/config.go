@@ -32,9 +32,23 @@ type Config struct {
 	// NetNS is the path of the namespace that gets the node's ends of all
 	// interfaces. Default: the process's own.
 	NetNS string `yaml:"netns"`
+	// PinDir is a directory in a BPF file system where the data path is pinned, so
+	// that it outlives the process.
+	PinDir string `yaml:"pin-dir"`
 	// MetricsAddress serves Prometheus metrics over HTTP, such as
 	// 127.0.0.1:9090; none when empty.
 	MetricsAddress string `yaml:"metrics"`
+	// Registry is the URL of the registry of several nodes, tcp://host:port;
+	// empty: this host has its own.
+	Registry string `yaml:"registry"`
+	// RegistryListen is the URL to serve a registry to other nodes on,
+	// tcp://host:port; this host uses it, too.
+	RegistryListen string `yaml:"registry-listen"`
+	// NSMgrListen is the URL where other nodes reach this one's nsmgr,
+	// tcp://host:port. Needed with one of the above.
+	NSMgrListen string `yaml:"nsmgr-listen"`
+	// TunnelIP is this host's address for tunnels to other nodes.
+	TunnelIP netip.Addr `yaml:"tunnel-ip"`
 	// Replicas are the load-balancer endpoints to run on this host.
 	Replicas []Replica `yaml:"replicas"`
 
@@ -98,11 +112,12 @@ func Load(path string) (Config, error) {
 // Validate returns every problem that can be seen without the machine.
 func (c Config) Validate() error {
 	var problems []error
-	for field, dir := range map[string]string{"run-dir": c.RunDir, "state-dir": c.StateDir, "netns": c.NetNS} {
+	for field, dir := range map[string]string{"run-dir": c.RunDir, "state-dir": c.StateDir, "netns": c.NetNS, "pin-dir": c.PinDir} {
 		if dir != "" && !filepath.IsAbs(dir) {
 			problems = append(problems, fmt.Errorf("%s: %q is not an absolute path", field, dir))
 		}
 	}
+	problems = append(problems, c.validateNodes()...)
 	for i, r := range c.Replicas {
 		where := fmt.Sprintf("replicas[%d]", i)
 		for field, value := range map[string]string{

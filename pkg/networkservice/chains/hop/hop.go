@@ -12,6 +12,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
 
 	"github.com/weft-project/weft/pkg/networkservice/dial"
+	"github.com/weft-project/weft/pkg/networkservice/vacate"
 )
 
 // NewClient returns the chain; elements come between dialling and the call.
@@ -21,7 +22,20 @@ func NewClient(name string, pool *dial.Pool, elements ...networkservice.NetworkS
 		begin.NewClient(),
 		metadata.NewClient(),
 		dial.NewClient(pool),
+		vacate.NewClient(),
 	}
 	all = append(all, elements...)
 	return chain.NewNetworkServiceClient(append(all, trimpath.NewClient(), connect.NewClient())...)
+}
+
+// NewCloser returns the chain that closes what an earlier process has made: it
+// knows no connections and dials for each. Where there is no next hop, missing is
+// its error; nil when that is as good as closed.
+func NewCloser(name string, pool *dial.Pool, missing error, elements ...networkservice.NetworkServiceClient) networkservice.NetworkServiceClient {
+	all := []networkservice.NetworkServiceClient{
+		updatepath.NewClient(name),
+		metadata.NewClient(),
+		dial.NewCloser(pool, missing),
+	}
+	return chain.NewNetworkServiceClient(append(append(all, elements...), connect.NewClient())...)
 }
