@@ -40,10 +40,16 @@ var underlays = map[string][2]netip.Prefix{
 
 func newNode(t testing.TB, ns string, cfg Config) node {
 	t.Helper()
+	return newNodeOver(t, ns, "", cfg)
+}
+
+// newNodeOver makes a node whose underlay is in another namespace.
+func newNodeOver(t testing.TB, ns, underlay string, cfg Config) node {
+	t.Helper()
 	cfg.NetNS = ns
 	n := node{ns: ns, h: testutil.Handle(t, ns), x: open(t, cfg)}
 	var err error
-	n.device, err = tunnel.Open(tunnel.Config{NetNS: ns})
+	n.device, err = tunnel.Open(tunnel.Config{NetNS: ns, Underlay: underlay})
 	must(t, err)
 	t.Cleanup(func() { must(t, n.device.Close(false)) })
 	must(t, n.x.AttachDevice(n.device.Index()), n.x.AttachDevice(n.device.Index()))

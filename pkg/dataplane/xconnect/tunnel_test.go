@@ -156,6 +156,52 @@ func TestOrdinaryVXLAN(t *testing.T) {
 	})
 }
 
+// The underlay is in a namespace of its own, as the encrypted one's is: packets
+// that come to the node itself reach nobody.
+func TestUnderlayInOtherNamespace(t *testing.T) {
+	each(t, func(t *testing.T, family string) {
+		a, b, _ := newUnderlay(t, 1500)
+		ns := testutil.NetNS(t)
+		n := &nodes{a: newNode(t, a, Config{}), b: newNodeOver(t, ns, b, Config{}), family: family}
+		n.client = newSpoke(t, n.a.x, n.a.h, "client", 0, 1430)
+		n.endpoint = newSpoke(t, n.b.x, n.b.h, "endpoint", 1, 1430)
+		n.join(t, n.client, n.endpoint, vni)
+		for _, at := range echo(t, n.endpoint) {
+			testutil.MustExchange(t, n.client.ns, "tcp", "", at)
+		}
+		must(t, n.b.x.SetPeer(n.b.device.Index(), underlays[family][0].Addr()))
+		n.toB(t, ControlVNI, controlFrame(ControlProbe, 0, 1))
+		n.b.counted(t, Probe, 1)
+		n.b.lossless(t)
+	})
+}
+
+// A tunnel moves between two ports while packets come: none is lost.
+func TestTunnelMovesLosslessly(t *testing.T) {
+	n := newNodes(t, "IPv4", Config{})
+	other := newSpoke(t, n.b.x, n.b.h, "other", 1, 1450)
+	must(t, n.b.x.SetEndpointBehind(other.outer.Index, n.towardA(vni)),
+		n.clientH.AddNeighbour(n.client.inner.Index, addresses[1][0].Addr(), n.endpoint.inner.MAC))
+	must(t, testutil.Handle(t, other.ns).SetMAC(other.inner.Index, n.endpoint.inner.MAC))
+	var received [2]receiver
+	ports := []spoke{n.endpoint, other}
+	for i, e := range ports {
+		received[i].start(t, e.ns, "10.0.0.2:80")
+	}
+	sockets := flows(t, n.client.ns, addresses[1][0].Addr())
+	const packets = 20000
+	for p := range uint32(packets) {
+		if p%50 == 0 {
+			must(t, n.b.x.SetTunnel(n.towardA(vni), TunnelPort{IfIndex: ports[p/50%2].outer.Index}))
+		}
+		must(t, send(sockets, p))
+	}
+	testutil.Eventually(t, limit, "all packets", func() bool {
+		return received[0].count.Load()+received[1].count.Load() >= packets
+	})
+	n.b.lossless(t)
+}
+
 // The underlay's MTU falls below what the interfaces know. Over IPv4 the
 // connection goes on: the kernel cuts what is too long. (Over IPv6 only a lower
 // MTU of the interfaces helps.)
