@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"net"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -14,12 +16,22 @@ import (
 // all legs that may be chosen; the kernel's hash has a secret seed.
 type model struct {
 	clients   map[int][]Leg
-	endpoints map[int]int
+	endpoints map[int]Leg // the way to the client
 }
 
 func (m model) decide(ifindex int, f []byte) (reason Reason, to []Leg) {
+	reason, to = m.choose(ifindex, f)
+	tunnels := slices.DeleteFunc(slices.Clone(to), func(l Leg) bool { return l.IfIndex != 0 })
+	if bytes.Equal(f[12:14], []byte{0x88, 0xb5}) && len(tunnels) > 0 {
+		// Not into a tunnel. A choice among legs may fall on one or on another kind.
+		return BadControl, to
+	}
+	return reason, to
+}
+
+func (m model) choose(ifindex int, f []byte) (reason Reason, to []Leg) {
 	if to, ok := m.endpoints[ifindex]; ok {
-		return ToClient, []Leg{{IfIndex: to}}
+		return ToClient, []Leg{to}
 	}
 	set, ok := m.clients[ifindex]
 	if !ok {
@@ -61,7 +73,7 @@ func TestAgreesWithModel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	m := model{clients: map[int][]Leg{}, endpoints: map[int]int{}}
+	m := model{clients: map[int][]Leg{}, endpoints: map[int]Leg{}}
 	for step := range 20000 {
 		if step%20 == 0 {
 			m.change(t, x, r)
@@ -81,12 +93,15 @@ func (m model) change(t *testing.T, x *XConnect, r *rand.Rand) {
 	ifindex := 1 + r.IntN(12)
 	delete(m.clients, ifindex)
 	delete(m.endpoints, ifindex)
-	switch r.IntN(4) {
+	switch r.IntN(6) {
 	case 0:
 		must(t, x.Delete(ifindex))
 	case 1:
-		m.endpoints[ifindex] = 1 + r.IntN(12)
-		must(t, x.SetEndpoint(ifindex, m.endpoints[ifindex], uint32(ifindex)))
+		m.endpoints[ifindex] = Leg{IfIndex: 1 + r.IntN(12)}
+		must(t, x.SetEndpoint(ifindex, m.endpoints[ifindex].IfIndex, uint32(ifindex)))
+	case 2:
+		m.endpoints[ifindex] = Leg{Tunnel: randomTunnel(r)}
+		must(t, x.SetEndpointBehind(ifindex, m.endpoints[ifindex].Tunnel))
 	default:
 		n := r.IntN(5)
 		if r.IntN(5) == 0 {
@@ -94,11 +109,23 @@ func (m model) change(t *testing.T, x *XConnect, r *rand.Rand) {
 		}
 		set := make([]Leg, 0, n)
 		for i := range r.Perm(n) {
-			set = append(set, Leg{IfIndex: 1000 + r.IntN(1000)*64 + i, MAC: mac(byte(i)), Local: r.IntN(3) == 0})
+			leg := Leg{IfIndex: 1000 + r.IntN(1000)*64 + i, MAC: mac(byte(i)), Local: r.IntN(3) == 0}
+			if r.IntN(2) == 0 {
+				leg.IfIndex, leg.Tunnel = 0, randomTunnel(r)
+			}
+			set = append(set, leg)
 		}
 		m.clients[ifindex] = set
 		must(t, x.SetClient(ifindex, set))
 	}
+}
+
+func randomTunnel(r *rand.Rand) Tunnel {
+	t := Tunnel{Device: 1 + r.IntN(9), VNI: 1 + r.Uint32N(1<<20), Remote: netip.AddrFrom4([4]byte{192, 0, 2, byte(r.Uint32())})}
+	if r.IntN(2) == 0 {
+		t.Remote = netip.AddrFrom16([16]byte{0x20, 1, 15: byte(r.Uint32())})
+	}
+	return t
 }
 
 func randomFrame(r *rand.Rand) []byte {
@@ -125,24 +152,34 @@ func randomFrame(r *rand.Rand) []byte {
 
 // compare returns what is wrong with the program's verdict.
 func compare(got verdict, reason Reason, to []Leg, sent []byte, mark uint32) string {
+	if reason == BadControl && got.Reason != BadControl {
+		// Right if there is another kind of leg that it can have gone by.
+		to = slices.DeleteFunc(slices.Clone(to), func(l Leg) bool { return l.IfIndex == 0 })
+		reason = got.Reason
+	}
 	if got.Reason != reason {
 		return "want reason " + reason.String()
 	}
-	if reason != ToClient {
-		mark = 0
-	}
-	if got.Mark != mark {
-		return "want the mark of the endpoint port, and only of that"
-	}
 	if reason.Dropped() {
-		if got.Action != actShot || got.IfIndex != 0 || !bytes.Equal(got.Frame, sent) {
+		want := sent
+		if reason == BadControl { // anycast writes the MAC first
+			want = append(bytes.Clone(got.Frame[:6]), sent[6:]...)
+		}
+		if got.Action != actShot || got.IfIndex != 0 || got.Mark != 0 || !bytes.Equal(got.Frame, want) {
 			return "want an untouched frame dropped"
 		}
 		return ""
 	}
 	for _, l := range to {
-		if l.IfIndex != got.IfIndex {
+		outer := l.IfIndex
+		if outer == 0 {
+			outer = l.Tunnel.Device
+		}
+		if outer != got.IfIndex || l.Tunnel.VNI != got.VNI {
 			continue
+		}
+		if wantMark := reason == ToClient && l.IfIndex != 0; wantMark && got.Mark != mark || !wantMark && got.Mark != 0 {
+			return "want the mark of the endpoint port, and only of that"
 		}
 		want := bytes.Clone(sent)
 		if reason == Anycast {

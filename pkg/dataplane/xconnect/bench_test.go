@@ -119,14 +119,27 @@ func crossedTCX(b *testing.B) path {
 // compared see the same noise.
 const slot = 50 * time.Millisecond
 
+// contender is a path that is compared with others.
+type contender struct {
+	name  string
+	build func(*testing.B) path
+}
+
+// here are the paths on one node.
+var here = []contender{{"veth", barePair}, {"xconnect", crossed}, {"anycast", anycast}, {"tcx", crossedTCX}}
+
+// meter measures a rate over one path for a slot.
+type meter func(b *testing.B, p path) func() float64
+
 // compareRates measures the paths in turns and reports the medians of the
-// rates and of the ratios to the bare veth pair in the same turn.
-func compareRates(b *testing.B, unit string, rate func(b *testing.B, p path) func() float64) {
+// rates and of the ratios to the first path in the same turn.
+func compareRates(b *testing.B, unit string, rate meter, contenders []contender) {
 	testutil.Require(b, "bpf", "netns")
-	names := []string{"veth", "xconnect", "anycast", "tcx"}
+	var names []string
 	var measure []func() float64
-	for _, build := range []func(*testing.B) path{barePair, crossed, anycast, crossedTCX} {
-		measure = append(measure, rate(b, build(b)))
+	for _, c := range contenders {
+		names = append(names, c.name)
+		measure = append(measure, rate(b, c.build(b)))
 	}
 	rates, ratios := make([][]float64, len(names)), make([][]float64, len(names))
 	for b.Loop() {
@@ -140,81 +153,83 @@ func compareRates(b *testing.B, unit string, rate func(b *testing.B, p path) fun
 	for i, name := range names {
 		b.ReportMetric(bpftest.Median(rates[i]), name+"-"+unit)
 		if i > 0 {
-			b.ReportMetric(bpftest.Median(ratios[i]), name+"/veth")
+			b.ReportMetric(bpftest.Median(ratios[i]), name+"/"+names[0])
 		}
 	}
 }
 
 // BenchmarkTCP compares the throughput of one TCP connection.
-func BenchmarkTCP(b *testing.B) {
-	compareRates(b, "Gbit/s", func(b *testing.B, p path) func() float64 {
-		l := testutil.Listen(b, p.to, "tcp", "10.0.0.2:0")
-		var received atomic.Int64
-		go func() {
-			c, err := l.Accept()
+func BenchmarkTCP(b *testing.B) { compareRates(b, "Gbit/s", tcpRate, here) }
+
+func tcpRate(b *testing.B, p path) func() float64 {
+	b.Helper()
+	l := testutil.Listen(b, p.to, "tcp", "10.0.0.2:0")
+	var received atomic.Int64
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		buffer := make([]byte, 1<<18)
+		for {
+			n, err := c.Read(buffer)
+			received.Add(int64(n))
 			if err != nil {
+				_ = c.Close()
 				return
 			}
-			buffer := make([]byte, 1<<18)
-			for {
-				n, err := c.Read(buffer)
-				received.Add(int64(n))
-				if err != nil {
-					_ = c.Close()
-					return
-				}
-			}
-		}()
-		c, err := testutil.Dial(b.Context(), p.from, "tcp", "", l.Addr().String())
-		must(b, err)
-		b.Cleanup(func() { _ = c.Close() })
-		buffer := make([]byte, 1<<18)
-		return func() float64 {
-			start, before := time.Now(), received.Load()
-			for time.Since(start) < slot {
-				if _, err := c.Write(buffer); err != nil {
-					b.Fatal(err)
-				}
-			}
-			return float64(received.Load()-before) * 8 / time.Since(start).Seconds() / 1e9
 		}
-	})
+	}()
+	c, err := testutil.Dial(b.Context(), p.from, "tcp", "", l.Addr().String())
+	must(b, err)
+	b.Cleanup(func() { _ = c.Close() })
+	buffer := make([]byte, 1<<18)
+	return func() float64 {
+		start, before := time.Now(), received.Load()
+		for time.Since(start) < slot {
+			if _, err := c.Write(buffer); err != nil {
+				b.Fatal(err)
+			}
+		}
+		return float64(received.Load()-before) * 8 / time.Since(start).Seconds() / 1e9
+	}
 }
 
 // BenchmarkUDP compares the rate of 64-byte frames.
-func BenchmarkUDP(b *testing.B) {
-	compareRates(b, "kpps", func(b *testing.B, p path) func() float64 {
-		server := udpSocket(b, p.to)
-		must(b, unix.Bind(server, &unix.SockaddrInet4{Port: 80, Addr: [4]byte{10, 0, 0, 2}}))
-		var received atomic.Int64
-		var group sync.WaitGroup
-		group.Go(func() {
-			batch := newBatch()
-			for {
-				n := batch.call(unix.SYS_RECVMMSG, server)
-				if n <= 0 || batch.headers[0].length == 0 { // shut down
-					return
-				}
-				received.Add(int64(n))
-			}
-		})
-		b.Cleanup(func() {
-			_ = unix.Shutdown(server, unix.SHUT_RDWR)
-			group.Wait()
-		})
-		client := udpSocket(b, p.from)
-		must(b, unix.Connect(client, &unix.SockaddrInet4{Port: 80, Addr: [4]byte{10, 0, 0, 2}}))
+func BenchmarkUDP(b *testing.B) { compareRates(b, "kpps", udpRate, here) }
+
+func udpRate(b *testing.B, p path) func() float64 {
+	b.Helper()
+	server := udpSocket(b, p.to)
+	must(b, unix.Bind(server, &unix.SockaddrInet4{Port: 80, Addr: [4]byte{10, 0, 0, 2}}))
+	var received atomic.Int64
+	var group sync.WaitGroup
+	group.Go(func() {
 		batch := newBatch()
-		return func() float64 {
-			start, before := time.Now(), received.Load()
-			for time.Since(start) < slot {
-				if n := batch.call(unix.SYS_SENDMMSG, client); n < 0 {
-					b.Fatal("send failed")
-				}
+		for {
+			n := batch.call(unix.SYS_RECVMMSG, server)
+			if n <= 0 || batch.headers[0].length == 0 { // shut down
+				return
 			}
-			return float64(received.Load()-before) / time.Since(start).Seconds() / 1e3
+			received.Add(int64(n))
 		}
 	})
+	b.Cleanup(func() {
+		_ = unix.Shutdown(server, unix.SHUT_RDWR)
+		group.Wait()
+	})
+	client := udpSocket(b, p.from)
+	must(b, unix.Connect(client, &unix.SockaddrInet4{Port: 80, Addr: [4]byte{10, 0, 0, 2}}))
+	batch := newBatch()
+	return func() float64 {
+		start, before := time.Now(), received.Load()
+		for time.Since(start) < slot {
+			if n := batch.call(unix.SYS_SENDMMSG, client); n < 0 {
+				b.Fatal("send failed")
+			}
+		}
+		return float64(received.Load()-before) / time.Since(start).Seconds() / 1e3
+	}
 }
 
 // udpSocket opens a blocking socket; Go's own would measure its poller.

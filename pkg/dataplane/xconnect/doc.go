@@ -6,6 +6,10 @@
 //
 // A port is an outer end. A client port (the workload's side) has any number
 // of legs, each an endpoint port; an endpoint port belongs to one client port.
+// What is on another node is behind a tunnel: a VNI of the node's one VXLAN device
+// (internal/tunnel), whose ingress has a second program that finds the port of
+// what other nodes send. bpf/README.md says why it is one device.
+//
 // Every change is one atomic map write.
 package xconnect
 

@@ -21,6 +21,8 @@ import (
 
 const limit = 5 * time.Second
 
+func deadline() time.Time { return time.Now().Add(limit) }
+
 var (
 	addresses = [2][]netip.Prefix{
 		{netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("fd00::1/64")},
@@ -71,15 +73,21 @@ func newStar(t testing.TB, endpoints int, cfg Config) *star {
 
 func (s *star) spoke(t testing.TB, name string, side int) spoke {
 	t.Helper()
+	return newSpoke(t, s.x, s.hostH, name, side, 0)
+}
+
+// newSpoke makes an interface on a node, whose outer end has joined.
+func newSpoke(t testing.TB, x *XConnect, host *nl.Handle, name string, side, mtu int) spoke {
+	t.Helper()
 	ns := testutil.NetNS(t)
-	outer, inner, err := s.hostH.AddVeth(nl.Veth{Name: name, PeerName: "eth0", PeerNetNS: ns, NoLinkLocal: true})
+	outer, inner, err := host.AddVeth(nl.Veth{Name: name, PeerName: "eth0", PeerNetNS: ns, NoLinkLocal: true, MTU: mtu})
 	must(t, err)
 	h := testutil.Handle(t, ns)
 	for _, a := range addresses[side] {
 		must(t, h.AddAddress(inner.Index, a))
 	}
 	// The inner end last: only so it can send at once.
-	must(t, s.x.Attach(outer.Index), s.x.Attach(outer.Index), s.hostH.SetUp(outer.Index), h.SetUp(inner.Index))
+	must(t, x.Attach(outer.Index), x.Attach(outer.Index), host.SetUp(outer.Index), h.SetUp(inner.Index))
 	for _, a := range addresses[side] {
 		testutil.Eventually(t, limit, "delivery to "+a.String(), func() bool {
 			ok, err := h.Delivers(a.Addr())
@@ -207,9 +215,14 @@ func (r *receiver) start(t testing.TB, ns, address string) {
 // flows opens sockets of different flows.
 func flows(t testing.TB, ns string, to netip.Addr) []net.Conn {
 	t.Helper()
+	return flowsTo(t, ns, netip.AddrPortFrom(to, 80), 16)
+}
+
+func flowsTo(t testing.TB, ns string, to netip.AddrPort, n int) []net.Conn {
+	t.Helper()
 	var sockets []net.Conn
-	for range 16 {
-		c, err := testutil.Dial(t.Context(), ns, "udp", "", netip.AddrPortFrom(to, 80).String())
+	for range n {
+		c, err := testutil.Dial(t.Context(), ns, "udp", "", to.String())
 		must(t, err)
 		t.Cleanup(func() { _ = c.Close() })
 		sockets = append(sockets, c)

@@ -5,6 +5,7 @@ package xconnect
 import (
 	"bytes"
 	"net"
+	"os"
 	"testing"
 
 	"github.com/weft-project/weft/internal/testutil"
@@ -200,5 +201,18 @@ func TestReasonNames(t *testing.T) {
 	if reasonCount.String() != "reason_19" || ToClient.Dropped() || Group.Dropped() || !NoPort.Dropped() || !Rewrite.Dropped() ||
 		FromTunnel.Dropped() || ControlTold.Dropped() || !NoTunnel.Dropped() || !ControlFull.Dropped() {
 		t.Error("names or kinds of reasons are wrong")
+	}
+}
+
+// Whoever meets a reason in a metric finds it in the documentation.
+func TestReasonsAreDocumented(t *testing.T) {
+	for _, file := range []string{"../../../docs/troubleshooting.md", "../../../bpf/README.md"} {
+		text, err := os.ReadFile(file)
+		must(t, err)
+		for r := range reasonCount {
+			if !bytes.Contains(text, []byte("`"+r.String()+"`")) {
+				t.Errorf("%s does not tell of %s", file, r)
+			}
+		}
 	}
 }

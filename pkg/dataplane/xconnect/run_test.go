@@ -30,6 +30,7 @@ type verdict struct {
 	Action  uint32
 	Reason  Reason
 	IfIndex int // redirected to
+	VNI     uint32
 	Mark    uint32
 	Frame   []byte
 }
@@ -61,7 +62,7 @@ func run(t testing.TB, x *XConnect, ifindex int, frame []byte) verdict {
 		t.Fatal(err)
 	}
 	return verdict{
-		Action: action, Reason: Reason(out.CB[1]), IfIndex: int(out.CB[0]), Mark: out.Mark, Frame: options.DataOut,
+		Action: action, Reason: Reason(out.CB[1]), IfIndex: int(out.CB[0]), VNI: out.CB[2], Mark: out.Mark, Frame: options.DataOut,
 	}
 }
 
@@ -93,5 +94,5 @@ func must(t testing.TB, errs ...error) {
 }
 
 func (v verdict) String() string {
-	return fmt.Sprintf("action %d, %v, to %d, %x", v.Action, v.Reason, v.IfIndex, v.Frame)
+	return fmt.Sprintf("action %d, %v, to %d, VNI %d, %x", v.Action, v.Reason, v.IfIndex, v.VNI, v.Frame)
 }
