@@ -102,11 +102,11 @@ func (b *Balancer) succeed(ctx context.Context) {
 		changed := b.Changed()
 		ready, wait := b.ready()
 		if ready {
-			if err := b.succession.plane.TakeOver(); err == nil {
+			err := b.succession.plane.TakeOver()
+			if err == nil {
 				break
-			} else {
-				b.log.Warn("the predecessor goes on", "err", err)
 			}
+			b.log.Warn("the predecessor goes on", "err", err)
 			changed, wait = nil, takeOverPause
 		}
 		timer.Reset(wait)

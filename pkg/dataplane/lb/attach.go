@@ -74,7 +74,7 @@ func (l *LB) attach() error {
 	return netns.Do(l.cfg.NetNS, func() error {
 		for _, h := range hooks {
 			if err := l.attachAt(h); err != nil {
-				return fmt.Errorf("attach lb to %s: %s: %w", l.cfg.Interface, h.name, err)
+				return fmt.Errorf("attach lb to %s: %w", l.cfg.Interface, err)
 			}
 			afterStep(h.name)
 		}
@@ -115,7 +115,7 @@ func (l *LB) attachAt(h hook) error {
 		l.id.secret = 0 // programs to come are without
 		return nil
 	case err != nil && h.name == "xdp":
-		return fmt.Errorf("in the driver: %w", err)
+		return fmt.Errorf("xdp in the driver: %w", err)
 	case err != nil:
 		return err
 	}

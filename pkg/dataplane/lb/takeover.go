@@ -78,19 +78,20 @@ func (l *LB) Predecessor() (legs []int, works bool, err error) {
 // succeeded says that another process has taken over meanwhile. The caller holds
 // mu.
 func (l *LB) succeeded() bool {
-	for _, a := range l.links {
-		info, err := a.link.Info()
-		if err != nil {
-			return false
-		}
-		ours, err := a.program(l.objs).Info()
-		if err != nil {
-			return false
-		}
-		id, ok := ours.ID()
-		return ok && id != info.Program
+	if len(l.links) == 0 {
+		return false
 	}
-	return false
+	entry := l.links[0]
+	info, err := entry.link.Info()
+	if err != nil {
+		return false
+	}
+	ours, err := entry.program(l.objs).Info()
+	if err != nil {
+		return false
+	}
+	id, ok := ours.ID()
+	return ok && id != info.Program
 }
 
 // TakeOver puts the programs in the place of a predecessor's. Each hook of the
