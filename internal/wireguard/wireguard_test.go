@@ -237,4 +237,3 @@ func testRotation(t *testing.T, mode Mode, rate int) {
 	}
 	check()
 }
-
