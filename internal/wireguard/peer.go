@@ -74,7 +74,7 @@ func (g *generation) addPeer(p *peer) error {
 	interval := keepalive
 	if err := g.control.configure(wgtypes.Config{Peers: []wgtypes.PeerConfig{{
 		PublicKey: p.key, Endpoint: net.UDPAddrFromAddrPort(p.endpoint),
-		AllowedIPs: []net.IPNet{toIPNet(p.inner)},
+		AllowedIPs:                  []net.IPNet{toIPNet(p.inner)},
 		PersistentKeepaliveInterval: &interval,
 	}}}); err != nil {
 		return err
