@@ -13,11 +13,13 @@ import (
 	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/internal/testutil"
+	"github.com/weft-project/weft/internal/testutil/vm"
 	"github.com/weft-project/weft/internal/traffic"
 	"github.com/weft-project/weft/pkg/dataplane/xconnect"
 )
 
 func TestMain(m *testing.M) {
+	vm.MaybeInit()
 	MaybeServe()
 	manageIfAsked()
 	os.Exit(m.Run())
@@ -25,6 +27,7 @@ func TestMain(m *testing.M) {
 
 const (
 	testVNI    = 4242
+	awhile     = 20 * time.Second
 	echoPort   = 7007
 	connection = "connection"
 )

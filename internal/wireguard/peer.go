@@ -67,12 +67,14 @@ func (g *generation) checkCollision(key wgtypes.Key) error {
 	return nil
 }
 
-// addPeer configures a peer and the route to it.
+// addPeer configures a peer and the route to it. A peer that is there is not
+// interrupted: replacing its allowed addresses would leave it without any for a
+// moment.
 func (g *generation) addPeer(p *peer) error {
 	interval := keepalive
 	if err := g.control.configure(wgtypes.Config{Peers: []wgtypes.PeerConfig{{
 		PublicKey: p.key, Endpoint: net.UDPAddrFromAddrPort(p.endpoint),
-		ReplaceAllowedIPs: true, AllowedIPs: []net.IPNet{toIPNet(p.inner)},
+		AllowedIPs:                  []net.IPNet{toIPNet(p.inner)},
 		PersistentKeepaliveInterval: &interval,
 	}}}); err != nil {
 		return err

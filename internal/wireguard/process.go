@@ -9,8 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -34,6 +32,9 @@ type process struct {
 
 // start starts a process in the private namespace and waits until it serves.
 func start(cfg serveConfig, node, private string) (*process, error) {
+	if _, ok := os.LookupEnv(serveEnv); ok {
+		return nil, errors.New("start WireGuard process: this program does not call wireguard.MaybeServe first in main")
+	}
 	text, err := json.Marshal(cfg)
 	if err != nil {
 		return nil, err
@@ -55,12 +56,11 @@ func start(cfg serveConfig, node, private string) (*process, error) {
 	defer func() { _ = ready.Close() }()
 	defer func() { _ = readyChild.Close() }()
 
-	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, serveEnv+"=") })
 	var child *os.Process
 	// A child is born into the namespace of the thread that forks it.
 	err = netns.Do(private, func() (err error) {
 		child, err = os.StartProcess("/proc/self/exe", []string{"weft-wireguard", cfg.Name}, &os.ProcAttr{
-			Dir: "/", Env: append(env, serveEnv+"="+string(text)),
+			Dir: "/", Env: append(os.Environ(), serveEnv+"="+string(text)),
 			Files: []*os.File{null, null, null, nodeFile, readyChild},
 			Sys:   &syscall.SysProcAttr{Setsid: true},
 		})

@@ -83,9 +83,6 @@ func formatConfig(cfg wgtypes.Config) string {
 		if peer.Endpoint != nil {
 			line("endpoint", peer.Endpoint)
 		}
-		if peer.ReplaceAllowedIPs {
-			line("replace_allowed_ips", true)
-		}
 		for i := range peer.AllowedIPs {
 			line("allowed_ip", &peer.AllowedIPs[i])
 		}
