@@ -13,9 +13,11 @@ import (
 	"github.com/weft-project/weft/internal/app/up"
 	"github.com/weft-project/weft/internal/app/weft"
 	"github.com/weft-project/weft/internal/cli"
+	"github.com/weft-project/weft/internal/wireguard"
 )
 
 func main() {
+	wireguard.MaybeServe()
 	os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:],
 		up.NewCommand(), control.NewRegistryCommand(), control.NewNSMgrCommand(),
 		demo.NewCommand(), demo.NewWorkloadCommand(), bench.NewCommand()))

@@ -12,10 +12,15 @@ import (
 
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/pkg/networkservice/nselabel"
+	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 )
 
 // registryTimeout bounds one registration; the nsmgr may be starting, too.
 const registryTimeout = 15 * time.Second
+
+// restartGrace is how long an endpoint whose data path is pinned counts as alive
+// without a process: as long as its registration would last.
+const restartGrace = time.Minute
 
 // register makes the endpoint known. The clients keep the registration alive,
 // also over a restart of the nsmgr, until they are released.
@@ -55,18 +60,15 @@ func (c *Component) register(ctx context.Context, security mesh.Security) error 
 	return nil
 }
 
-// restartGrace is how long the others take a replica for alive whose process has
-// ended and whose data path goes on.
-const restartGrace = 30 * time.Second
-
-// labels returns those of the configuration and what others need to know.
+// labels returns what is configured, and what tells other components about the
+// way to the endpoint.
 func (c *Component) labels() map[string]string {
-	labels := map[string]string{}
-	maps.Copy(labels, c.config.Labels)
+	all := tunnelmech.Labels(c.config.Mechanism, c.config.MechanismPolicy)
+	maps.Copy(all, c.config.Labels)
 	if c.config.PinDir != "" {
-		labels[nselabel.GraceLabel] = restartGrace.String()
+		all[nselabel.GraceLabel] = restartGrace.String()
 	}
-	return labels
+	return all
 }
 
 // unregister makes the endpoint unknown. The network service stays: other

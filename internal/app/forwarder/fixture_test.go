@@ -5,6 +5,7 @@ package forwarder_test
 import (
 	"context"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -29,11 +30,14 @@ import (
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/log"
 	"github.com/weft-project/weft/internal/testutil"
+	"github.com/weft-project/weft/internal/wireguard"
+	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 )
 
 const service = "plain.trench-a"
 
 func TestMain(m *testing.M) {
+	wireguard.MaybeServe()
 	level := log.LevelWarn
 	if name := os.Getenv("WEFT_LOG"); name != "" {
 		level, _ = log.ParseLevel(name)
@@ -51,6 +55,17 @@ type world struct {
 	passSocket bool   // as upstream does
 	outside    string // namespace of the outer ends
 	forwarder  *forwarder.Component
+	node       node              // among several
+	labels     map[string]string // of endpoints
+}
+
+// node is what a world has when there are others.
+type node struct {
+	name     string
+	registry *url.URL
+	tunnelIP netip.Addr
+	pinDir   string
+	policy   tunnelmech.Policy
 }
 
 func newWorld(t testing.TB) *world {
@@ -65,7 +80,14 @@ func newWorld(t testing.TB) *world {
 
 func (w *world) startMesh() {
 	w.t.Helper()
-	m, err := mesh.Start(context.Background(), mesh.Config{Dir: w.dir})
+	config := mesh.Config{Dir: w.dir}
+	if w.node.registry != nil {
+		config = mesh.Config{
+			Name: "nsmgr" + w.node.name, Registry: w.node.registry,
+			ListenOn: urls(w.socket("nsmgr"), &url.URL{Scheme: "tcp", Host: "127.0.0.1:0"}),
+		}
+	}
+	m, err := mesh.Start(context.Background(), config)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -76,7 +98,8 @@ func (w *world) startForwarder() {
 	w.t.Helper()
 	var err error
 	w.forwarder, err = forwarder.Start(context.Background(), forwarder.Config{
-		Name: "forwarder-1", ConnectTo: w.manager, ListenOn: w.socket("forwarder"), NetNS: w.outside, PassSocket: w.passSocket,
+		Name: "forwarder-1" + w.node.name, TunnelIP: w.node.tunnelIP, PinDir: w.node.pinDir, KeepOnStop: w.node.pinDir != "",
+		Policy: w.node.policy, WireGuardDir: filepath.Join(w.dir, "wg"), ConnectTo: w.manager, ListenOn: w.socket("forwarder"), NetNS: w.outside, PassSocket: w.passSocket,
 	}, forwarder.Deps{})
 	if err != nil {
 		w.t.Fatal(err)
@@ -143,6 +166,7 @@ func (w *world) register(name string) {
 	}
 	registration, err := mesh.Register(ctx, w.manager, mesh.Security{}, &registry.NetworkServiceEndpoint{
 		Name: name, NetworkServiceNames: []string{service}, Url: w.socket(name).String(),
+		NetworkServiceLabels: map[string]*registry.NetworkServiceLabels{service: {Labels: w.labels}},
 	}, options...)
 	if err != nil {
 		w.t.Fatal(err)

@@ -3,6 +3,7 @@
 package up
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -76,6 +77,11 @@ func TestBadConfigurations(t *testing.T) {
 		}},
 		{"unreachable", good + "registry: tcp://192.0.2.1:5000\n", []string{"nsmgr-listen: missing"}},
 		{"reachable for nothing", good + "nsmgr-listen: tcp://192.0.2.1:5000\n", []string{"nsmgr-listen: is for other nodes"}},
+		{"tunnels", good + "  mechanism: ipsec\nmechanism-policy: maybe\nwireguard: hardware\nliveness-interval: -1s\non-stop: pause\npin-dir: here\n", []string{
+			`replicas[0].mechanism: mechanism "ipsec"`, `mechanism: mechanism policy "maybe" is neither`, `wireguard: "hardware" is neither`,
+			"liveness-interval or liveness-multiplier: negative", `on-stop: "pause" is neither`, `pin-dir: "here" is neither an absolute path nor none`,
+		}},
+		{"nothing to keep", good + "pin-dir: none\non-stop: keep\n", []string{"on-stop: nothing can be kept that is not pinned"}},
 		{"table size", good + "  table-size: 65536\n", []string{"replicas[0].table-size: 65536 is not a prime number"}},
 		{"mode", good + "  mode: fast\n", []string{`mode "fast": neither auto, tcx nor xdp`}},
 		{"flows", good + "  max-flows: -1\n", []string{"replicas[0].max-flows: -1 is not within 0 to 1048576"}},
@@ -112,8 +118,13 @@ func TestFlagsGoBeforeTheFile(t *testing.T) {
 	}
 }
 
-// The example of the documentation is good.
+// The examples of the documentation are good.
 func TestExample(t *testing.T) {
+	for i := range 3 {
+		if _, err := Load(fmt.Sprintf("../../../deployments/examples/nodes/node-%d.yaml", i+1)); err != nil {
+			t.Error(err)
+		}
+	}
 	c, err := Load("../../../deployments/examples/up.yaml")
 	if err != nil || len(c.Replicas) != 2 {
 		t.Errorf("%+v, %v", c, err)

@@ -129,7 +129,7 @@ func TestPinnedReplica(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := Config{
-		Node: "n1", NetNS: testutil.NetNS(t), RunDir: dir, StateDir: filepath.Join(dir, "state"), PinDir: filepath.Join(bpffs, "weft"),
+		Node: "n1", NetNS: testutil.NetNS(t), RunDir: dir, StateDir: filepath.Join(dir, "state"), PinDir: filepath.Join(bpffs, "weft"), OnStop: "remove",
 		Replicas: []Replica{{
 			Name: "lb-1.a", Trench: "trench-a", Conduit: "lb", NetNS: replica, Interface: "ext0",
 			Prefixes: []netip.Prefix{netip.MustParsePrefix("172.16.1.0/24")},
