@@ -252,7 +252,8 @@ type fakeNode struct {
 	mu         sync.Mutex
 	dead       map[netns.ID]bool
 	uses       map[netns.ID]int
-	interfaces map[string]bool // "<cookie>/<name>"
+	interfaces map[string]bool   // "<cookie>/<name>"
+	actual     attachment.Actual // what each of them has
 }
 
 func newFakeNode() *fakeNode {
@@ -286,6 +287,15 @@ func (n *fakeNode) Interface(path, name string) (attachment.Interface, error) {
 		return attachment.Interface{}, &attachment.Error{Kind: attachment.NotFound, Message: "no such interface"}
 	}
 	return attachment.Interface{Name: name, Index: 7, MTU: 1500}, nil
+}
+
+func (n *fakeNode) Inspect(path, name string) (attachment.Actual, error) {
+	iface, err := n.Interface(path, name)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	actual := n.actual
+	actual.Interface.Name = iface.Name
+	return actual, err
 }
 
 // world is a node with its mesh and the reconciler under test.
