@@ -45,6 +45,7 @@ type fakeEndpoint struct {
 
 type fakeConnection struct {
 	request attachment.Request
+	expires time.Time  // zero: never
 	reason  chan error // for the monitor
 }
 
@@ -177,6 +178,7 @@ func (f *fakeMesh) Request(ctx context.Context, request attachment.Request) (att
 	}
 	if f.lifetime != 0 {
 		connection.Expires = time.Now().Add(f.lifetime)
+		c.expires = connection.Expires
 	}
 	return connection, nil
 }
@@ -227,6 +229,24 @@ func (f *fakeMesh) Monitor(ctx context.Context, connection attachment.Connection
 	case err := <-reason:
 		return err
 	}
+}
+
+// expire drops what has expired.
+func (f *fakeMesh) expire(e *fakeEndpoint) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(e.connections, func(_ string, c *fakeConnection) bool { return time.Now().After(c.expires) })
+}
+
+// connections returns the requests of an endpoint's connections by id.
+func (f *fakeMesh) connections(e *fakeEndpoint) map[string]attachment.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make(map[string]attachment.Request)
+	for id, c := range e.connections {
+		out[id] = c.request
+	}
+	return out
 }
 
 // joined returns the streams of each standing connection of an endpoint by
