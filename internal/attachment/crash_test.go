@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,12 +21,15 @@ var errKilled = errors.New("killed")
 type mortal struct {
 	attachment.Store
 	attachment.Mesh
+	mu           sync.Mutex // of steps
 	steps, dieAt int
 	after        bool // the step's effect is the last one
 }
 
 // step reports whether the process lives before and after its next step.
 func (m *mortal) step() (before, after bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.steps++
 	switch {
 	case m.dieAt == 0 || m.steps < m.dieAt:
@@ -92,7 +96,9 @@ func TestKilledAtEveryStep(t *testing.T) {
 			if dieAt == 0 && (attached != nil || updated != nil || detached != nil) {
 				t.Fatalf("%v, %v, %v", attached, updated, detached)
 			}
+			m.mu.Lock()
 			steps = m.steps
+			m.mu.Unlock()
 			w.options = healthy
 			w.restart()
 			time.Sleep(lifetime + 10*time.Second)
