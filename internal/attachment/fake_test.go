@@ -45,6 +45,7 @@ type fakeEndpoint struct {
 
 type fakeConnection struct {
 	request attachment.Request
+	expires time.Time  // zero: never
 	reason  chan error // for the monitor
 }
 
@@ -177,6 +178,7 @@ func (f *fakeMesh) Request(ctx context.Context, request attachment.Request) (att
 	}
 	if f.lifetime != 0 {
 		connection.Expires = time.Now().Add(f.lifetime)
+		c.expires = connection.Expires
 	}
 	return connection, nil
 }
@@ -229,6 +231,24 @@ func (f *fakeMesh) Monitor(ctx context.Context, connection attachment.Connection
 	}
 }
 
+// expire drops what has expired.
+func (f *fakeMesh) expire(e *fakeEndpoint) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(e.connections, func(_ string, c *fakeConnection) bool { return time.Now().After(c.expires) })
+}
+
+// connections returns the requests of an endpoint's connections by id.
+func (f *fakeMesh) connections(e *fakeEndpoint) map[string]attachment.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make(map[string]attachment.Request)
+	for id, c := range e.connections {
+		out[id] = c.request
+	}
+	return out
+}
+
 // joined returns the streams of each standing connection of an endpoint by
 // target.
 func (f *fakeMesh) joined(e *fakeEndpoint) map[string][]string {
@@ -252,7 +272,8 @@ type fakeNode struct {
 	mu         sync.Mutex
 	dead       map[netns.ID]bool
 	uses       map[netns.ID]int
-	interfaces map[string]bool // "<cookie>/<name>"
+	interfaces map[string]bool   // "<cookie>/<name>"
+	actual     attachment.Actual // what each of them has
 }
 
 func newFakeNode() *fakeNode {
@@ -286,6 +307,15 @@ func (n *fakeNode) Interface(path, name string) (attachment.Interface, error) {
 		return attachment.Interface{}, &attachment.Error{Kind: attachment.NotFound, Message: "no such interface"}
 	}
 	return attachment.Interface{Name: name, Index: 7, MTU: 1500}, nil
+}
+
+func (n *fakeNode) Inspect(path, name string) (attachment.Actual, error) {
+	iface, err := n.Interface(path, name)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	actual := n.actual
+	actual.Interface.Name = iface.Name
+	return actual, err
 }
 
 // world is a node with its mesh and the reconciler under test.

@@ -27,6 +27,7 @@ type leg struct {
 	requesting bool  // an attempt is under way
 	again      bool  // something says: request again
 	generation int64 // of the specification that stands
+	turns      int   // attempts that have been settled
 	tried      int64 // of the specification of the last finished attempt
 	joined     []string
 	refusals   map[string]error
@@ -176,6 +177,7 @@ func (l *leg) tryRequest(ctx context.Context) {
 	fresh := !bytes.Equal(l.connection.State, attempt.connection.State)
 	l.connection, l.joined, l.refusals = attempt.connection, attempt.joined, attempt.refusals
 	l.tried = generation
+	l.turns++
 	l.settle(err, attempt.succeeded, generation)
 	if iface != nil {
 		l.entry.iface = iface

@@ -84,6 +84,15 @@ type Interfaces interface {
 	// Interface returns the interface of that name, without Addresses and
 	// VIPs, or an error of kind NotFound.
 	Interface(netnsPath, name string) (Interface, error)
+	// Inspect returns it with all its addresses, and the rules of ours in the
+	// namespace.
+	Inspect(netnsPath, name string) (Actual, error)
+}
+
+// Actual is an interface as it is.
+type Actual struct {
+	Interface
+	Rules []netip.Prefix // sources that have routes of their own
 }
 
 // Record is an attachment as it is stored.

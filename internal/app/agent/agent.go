@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ import (
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/attachment"
 	"github.com/weft-project/weft/internal/netns"
+	"github.com/weft-project/weft/internal/nodecheck"
 	"github.com/weft-project/weft/internal/workload"
 	"github.com/weft-project/weft/pkg/networkservice/chains/client"
 )
@@ -28,6 +30,9 @@ type Deps struct {
 	Log *slog.Logger
 	// RegisterAdmin adds services to the administrator's socket; may be nil.
 	RegisterAdmin func(grpc.ServiceRegistrar)
+	// Checkers are the other parts of the node that "weft check" compares, in
+	// their order; the agent comes last.
+	Checkers []nodecheck.Part
 	// Metrics gets the agent's metrics; none when nil.
 	Metrics prometheus.Registerer
 }
@@ -109,7 +114,13 @@ func (c *Component) start(ctx context.Context, deps Deps) (err error) {
 	if err := errors.Join(store.DeleteStale(), c.watcher.Prune()); err != nil {
 		return err
 	}
-	return c.serve(deps.RegisterAdmin)
+	parts := append(slices.Clone(deps.Checkers), nodecheck.Part{Name: "agent", Checker: c.manager})
+	return c.serve(func(r grpc.ServiceRegistrar) {
+		nodecheck.Register(r, parts...)
+		if deps.RegisterAdmin != nil {
+			deps.RegisterAdmin(r)
+		}
+	})
 }
 
 // mourn tells the reconciler of dead namespaces. It starts after the

@@ -270,7 +270,7 @@ func TestHealthAndReflection(t *testing.T) {
 	f := newFixture(t)
 	for path, services := range map[string][]string{
 		f.Socket():      {"ambassador.v1.Tap", "weft.agent.v1.Agent"},
-		f.AdminSocket(): {"weft.agent.v1.Agent"},
+		f.AdminSocket(): {"weft.agent.v1.Agent", "weft.node.v1.Node"},
 	} {
 		conn := f.dial(path)
 		for _, service := range append([]string{""}, services...) {

@@ -268,7 +268,9 @@ func TestEndToEnd(t *testing.T) {
 	waitFor(t, one, hasTarget("dns", "node-1/a"))
 	m.exchange()
 
+	m.wantFindings()
 	m.comeAndGo(client, before)
+	m.lose(w, before)
 	if _, err := client.Detach(within(t), &agentv1.DetachRequest{Name: "a"}); err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,33 @@ func (n *node) Unwatch(id netns.ID) { n.watcher.Unwatch(id) }
 // Path implements attachment.Namespaces.
 func (n *node) Path(id netns.ID) string { return n.watcher.Path(id).Target }
 
+// Inspect implements attachment.Interfaces.
+func (n *node) Inspect(path, name string) (attachment.Actual, error) {
+	iface, err := n.Interface(path, name)
+	if err != nil {
+		return attachment.Actual{}, err
+	}
+	handle, err := nl.Open(path)
+	if err != nil {
+		return attachment.Actual{}, fmt.Errorf("look at interface %s: %w", name, err)
+	}
+	defer func() { _ = handle.Close() }()
+	actual := attachment.Actual{Interface: iface}
+	if actual.Addresses, err = handle.Addresses(iface.Index); err != nil {
+		return attachment.Actual{}, err
+	}
+	rules, err := handle.Rules()
+	if err != nil {
+		return attachment.Actual{}, err
+	}
+	for _, rule := range rules {
+		if rule.From.IsValid() {
+			actual.Rules = append(actual.Rules, rule.From.Masked())
+		}
+	}
+	return actual, nil
+}
+
 // Interface implements attachment.Interfaces.
 func (n *node) Interface(path, name string) (attachment.Interface, error) {
 	if path == "" { // to netlink, our own namespace

@@ -17,6 +17,7 @@ import (
 	"github.com/weft-project/weft/internal/workload"
 	agentv1 "github.com/weft-project/weft/pkg/api/agent/v1"
 	ambassadorv1 "github.com/weft-project/weft/pkg/api/ambassador/v1"
+	nodev1 "github.com/weft-project/weft/pkg/api/node/v1"
 )
 
 // maxMessage bounds what a workload can make the agent read.
@@ -50,6 +51,9 @@ func serve(path string, mode uint32, admin bool, manager *attachment.Manager, mo
 	}
 	if more != nil {
 		more(s.server)
+	}
+	if admin {
+		s.health.SetServingStatus(nodev1.Node_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 	}
 	grpc_health_v1.RegisterHealthServer(s.server, s.health)
 	reflection.Register(s.server)

@@ -45,6 +45,10 @@ func (silence) Watch(netns.ID, string) error { return nil }
 func (silence) Unwatch(netns.ID)             {}
 func (silence) Path(netns.ID) string         { return "/x" }
 
+func (silence) Inspect(string, string) (attachment.Actual, error) {
+	return attachment.Actual{}, &attachment.Error{Kind: attachment.NotFound}
+}
+
 func (silence) Interface(string, string) (attachment.Interface, error) {
 	return attachment.Interface{}, &attachment.Error{Kind: attachment.NotFound}
 }

@@ -86,19 +86,38 @@ func (a *app) printChanges(changes []*daemonv1.Change, dryRun bool) error {
 
 func (a *app) checkCommand() *cobra.Command {
 	var files []string
+	var repair bool
 	cmd := &cobra.Command{
-		Use:   "check -f FILE|DIRECTORY|-",
-		Short: "Check manifests without a daemon",
-		Long: `Check manifests as "weft apply" would on an empty host, and say everything that
-is wrong. Nothing is contacted and nothing is changed. To check against what a
+		Use:   "check [--repair] | check -f FILE|DIRECTORY|-",
+		Short: "Check this node, or manifests without a daemon",
+		Long: `Without -f, compare what is wanted, what is recorded and what is on this node, and
+list every difference: attachments and their interfaces, addresses and rules in the
+workloads' namespaces, and what the other components that run here keep. --repair
+mends what can be mended. The exit code is 1 when differences remain, notes
+excepted.
+
+With -f, check manifests as "weft apply" would on an empty host, and say everything
+that is wrong. Nothing is contacted and nothing is changed. To check against what a
 daemon has already, use "weft apply --dry-run".`,
-		Example: `  weft check -f network.yaml
+		Example: `  weft check
+  weft check --repair
+  weft check -o json
+  weft check -f network.yaml
   weft check -f manifests/`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.check(files) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case len(files) == 0:
+				return a.checkNode(cmd.Context(), repair)
+			case repair:
+				return cli.Usagef("--repair is for the node, not for manifests")
+			}
+			return a.check(files)
+		},
 	}
 	filesFlag(cmd, &files)
-	_ = cmd.MarkFlagRequired("filename") // fails only for a flag that is not there
+	cmd.Flags().BoolVar(&repair, "repair", false, "mend what differs on the node")
+	a.outputFlag(cmd)
 	return cmd
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/weft-project/weft/internal/cli"
 	"github.com/weft-project/weft/internal/daemon"
 	"github.com/weft-project/weft/internal/inspect"
+	"github.com/weft-project/weft/internal/nodecheck"
 	"github.com/weft-project/weft/internal/resource"
 	agentv1 "github.com/weft-project/weft/pkg/api/agent/v1"
 	daemonv1 "github.com/weft-project/weft/pkg/api/daemon/v1"
@@ -36,6 +37,20 @@ var (
 	epoch = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	now   = epoch.Add(90 * time.Second)
 )
+
+// fakeNode is a node of which something may differ.
+type fakeNode struct {
+	findings []nodecheck.Finding
+	err      error
+}
+
+func (f *fakeNode) Check(_ context.Context, repair bool) ([]nodecheck.Finding, error) {
+	findings := slices.Clone(f.findings)
+	for i := range findings {
+		findings[i].Repaired = repair && findings[i].Kind == "address-missing"
+	}
+	return findings, f.err
+}
 
 // fakeAgent keeps attachments in memory and makes them ready at once.
 type fakeAgent struct {
@@ -163,6 +178,7 @@ func failing() *agentv1.Attachment {
 
 // host is a daemon and an agent on one socket.
 type host struct {
+	node   *fakeNode
 	t      *testing.T
 	socket string
 	agent  *fakeAgent
@@ -183,7 +199,7 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{t: t, socket: filepath.Join(t.TempDir(), "weft.sock"), agent: &fakeAgent{}, store: store}
+	h := &host{t: t, socket: filepath.Join(t.TempDir(), "weft.sock"), agent: &fakeAgent{}, node: &fakeNode{}, store: store}
 	h.env = map[string]string{"WEFT_SOCKET": h.socket}
 	listener, err := net.Listen("unix", h.socket)
 	if err != nil {
@@ -191,6 +207,7 @@ func newHost(t *testing.T) *host {
 	}
 	server := grpc.NewServer()
 	agentv1.RegisterAgentServer(server, h.agent)
+	nodecheck.Register(server, nodecheck.Part{Name: "forwarder", Checker: h.node})
 	daemon.NewServer(store, daemon.Options{
 		Started: epoch,
 		Version: &daemonv1.VersionResponse{Version: "v1.2.3", Commit: "abc", GoVersion: "go1.26"},
