@@ -119,21 +119,21 @@ func (w *world) change(f func()) {
 
 func is(name, url string) nse { return &registry.NetworkServiceEndpoint{Name: name, Url: url} }
 
-func run(t *testing.T, test func(w *world, table *table[nse])) {
+func run(t *testing.T, test func(t *testing.T, w *world, table *table[nse])) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		table := newTable(w.source(), slog.New(slog.DiscardHandler), 15*time.Second)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); table.follow(ctx) }()
-		test(w, table)
+		test(t, w, table)
 		cancel()
 		<-done
 	})
 }
 
 func TestMirror(t *testing.T) {
-	run(t, func(w *world, table *table[nse]) {
+	run(t, func(t *testing.T, w *world, table *table[nse]) {
 		session := make(chan event[nse])
 		w.sessions <- session
 		for _, e := range []event[nse]{
@@ -170,7 +170,7 @@ func TestMirror(t *testing.T) {
 }
 
 func TestPublish(t *testing.T) {
-	run(t, func(w *world, table *table[nse]) {
+	run(t, func(t *testing.T, w *world, table *table[nse]) {
 		begin := time.Now()
 		table.set(t.Context(), is("x", "unix:///x"), false)
 		if time.Since(begin) != 0 {
@@ -214,7 +214,7 @@ func TestPublish(t *testing.T) {
 }
 
 func TestRefusedIsTriedAgain(t *testing.T) {
-	run(t, func(w *world, table *table[nse]) {
+	run(t, func(t *testing.T, w *world, table *table[nse]) {
 		w.change(func() { w.refuse = errors.New("no") })
 		w.sessions <- make(chan event[nse])
 		synctest.Wait()
@@ -235,7 +235,7 @@ func TestRefusedIsTriedAgain(t *testing.T) {
 
 // Two nodes with endpoints of one name: each keeps its own.
 func TestSameName(t *testing.T) {
-	run(t, func(w *world, table *table[nse]) {
+	run(t, func(t *testing.T, w *world, table *table[nse]) {
 		session := make(chan event[nse])
 		w.sessions <- session
 		synctest.Wait()
