@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weft-project/weft/internal/log"
+	"github.com/weft-project/weft/pkg/networkservice/isolate"
 	"github.com/weft-project/weft/pkg/networkservice/orphan"
 )
 
@@ -58,7 +59,7 @@ func newChain(t *testing.T) (chain endpoint.Endpoint, inside, orphans *counter) 
 	o := orphan.New("forwarder", orphans)
 	tokens := func(credentials.AuthInfo) (string, time.Time, error) { return "t", time.Now().Add(time.Hour), nil }
 	return o.Wrap(endpoint.NewServer(ctx, tokens, endpoint.WithName("forwarder"),
-		endpoint.WithAdditionalFunctionality(o.NewServer(), inside))), inside, orphans
+		endpoint.WithAdditionalFunctionality(isolate.NewServer(), o.NewServer(), inside))), inside, orphans
 }
 
 // passed is a connection of a client that has passed the forwarder before.

@@ -72,8 +72,19 @@ func (w *world) source() source[nse] {
 			delete(w.published, n.GetName())
 			return nil
 		},
-		put:     func(_ context.Context, n nse) error { w.memory[n.GetName()] = n.GetUrl(); w.puts++; return nil },
-		drop:    func(_ context.Context, n nse) error { delete(w.memory, n.GetName()); return nil },
+		put: func(_ context.Context, n nse) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.memory[n.GetName()] = n.GetUrl()
+			w.puts++
+			return nil
+		},
+		drop: func(_ context.Context, n nse) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			delete(w.memory, n.GetName())
+			return nil
+		},
 		mine:    func(n nse) bool { return n.GetUrl() == "tcp://me" },
 		ignored: func(n nse) bool { return n.GetName() == "forwarder" },
 	}
@@ -85,23 +96,44 @@ func (w *world) names() []string {
 	return slices.Sorted(maps.Keys(w.published))
 }
 
+// mirrored returns a copy of the memory and how often it has changed.
+func (w *world) mirrored() (map[string]string, int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.memory), w.puts
+}
+
+// attempts returns how often something was published.
+func (w *world) attempts() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calls
+}
+
+// change changes what the registry has or does.
+func (w *world) change(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+}
+
 func is(name, url string) nse { return &registry.NetworkServiceEndpoint{Name: name, Url: url} }
 
-func run(t *testing.T, test func(w *world, table *table[nse])) {
+func run(t *testing.T, test func(t *testing.T, w *world, table *table[nse])) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		table := newTable(w.source(), slog.New(slog.DiscardHandler), 15*time.Second)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); table.follow(ctx) }()
-		test(w, table)
+		test(t, w, table)
 		cancel()
 		<-done
 	})
 }
 
 func TestMirror(t *testing.T) {
-	run(t, func(w *world, table *table[nse]) {
+	run(t, func(t *testing.T, w *world, table *table[nse]) {
 		session := make(chan event[nse])
 		w.sessions <- session
 		for _, e := range []event[nse]{
@@ -111,32 +143,34 @@ func TestMirror(t *testing.T) {
 			session <- e
 		}
 		synctest.Wait()
-		if diff := cmp.Diff(map[string]string{"a": "tcp://1", "c": "tcp://2"}, w.memory); diff != "" || w.puts != 3 {
-			t.Errorf("%d puts\n%s", w.puts, diff)
+		memory, puts := w.mirrored()
+		if diff := cmp.Diff(map[string]string{"a": "tcp://1", "c": "tcp://2"}, memory); diff != "" || puts != 3 {
+			t.Errorf("%d puts\n%s", puts, diff)
 		}
 		// The registry is away for long: nothing is forgotten. It comes back empty
 		// and hears of one of them again.
 		close(session)
 		time.Sleep(time.Hour)
-		if len(w.memory) != 2 {
-			t.Errorf("without registry: %v", w.memory)
+		if memory, _ := w.mirrored(); len(memory) != 2 {
+			t.Errorf("without registry: %v", memory)
 		}
 		session = make(chan event[nse])
 		w.sessions <- session
 		session <- event[nse]{item: is("c", "tcp://2")}
 		time.Sleep(14 * time.Second)
-		if len(w.memory) != 2 {
-			t.Errorf("before the time is over: %v", w.memory)
+		if memory, _ := w.mirrored(); len(memory) != 2 {
+			t.Errorf("before the time is over: %v", memory)
 		}
 		time.Sleep(2 * time.Second)
-		if diff := cmp.Diff(map[string]string{"c": "tcp://2"}, w.memory); diff != "" || w.puts != 3 {
-			t.Errorf("%d puts\n%s", w.puts, diff)
+		memory, puts = w.mirrored()
+		if diff := cmp.Diff(map[string]string{"c": "tcp://2"}, memory); diff != "" || puts != 3 {
+			t.Errorf("%d puts\n%s", puts, diff)
 		}
 	})
 }
 
 func TestPublish(t *testing.T) {
-	run(t, func(w *world, table *table[nse]) {
+	run(t, func(t *testing.T, w *world, table *table[nse]) {
 		begin := time.Now()
 		table.set(t.Context(), is("x", "unix:///x"), false)
 		if time.Since(begin) != 0 {
@@ -150,15 +184,15 @@ func TestPublish(t *testing.T) {
 			t.Error(diff)
 		}
 		// Refreshes, well before what is published would expire.
-		calls := w.calls
+		calls := w.attempts()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if refreshed := w.calls - calls; refreshed < 4 || refreshed > 10 {
+		if refreshed := w.attempts() - calls; refreshed < 4 || refreshed > 10 {
 			t.Errorf("%d refreshes of two in a minute", refreshed)
 		}
 		// It comes back empty; and when it has let something expire, too.
 		close(session)
-		w.published = map[string]string{}
+		w.change(func() { w.published = map[string]string{} })
 		session = make(chan event[nse])
 		w.sessions <- session
 		time.Sleep(time.Second)
@@ -166,7 +200,7 @@ func TestPublish(t *testing.T) {
 		if diff := cmp.Diff([]string{"x", "y"}, w.names()); diff != "" {
 			t.Error(diff)
 		}
-		delete(w.published, "x")
+		w.change(func() { delete(w.published, "x") })
 		session <- event[nse]{item: is("x", "tcp://me"), deleted: true}
 		synctest.Wait()
 		if diff := cmp.Diff([]string{"x", "y"}, w.names()); diff != "" {
@@ -180,19 +214,17 @@ func TestPublish(t *testing.T) {
 }
 
 func TestRefusedIsTriedAgain(t *testing.T) {
-	run(t, func(w *world, table *table[nse]) {
-		w.refuse = errors.New("no")
+	run(t, func(t *testing.T, w *world, table *table[nse]) {
+		w.change(func() { w.refuse = errors.New("no") })
 		w.sessions <- make(chan event[nse])
 		synctest.Wait()
 		table.set(t.Context(), is("x", "unix:///x"), false)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if w.calls < 5 || w.calls > 20 {
-			t.Errorf("%d attempts in a minute", w.calls)
+		if n := w.attempts(); n < 5 || n > 20 {
+			t.Errorf("%d attempts in a minute", n)
 		}
-		w.mu.Lock()
-		w.refuse = nil
-		w.mu.Unlock()
+		w.change(func() { w.refuse = nil })
 		time.Sleep(maxRetry)
 		synctest.Wait()
 		if diff := cmp.Diff([]string{"x"}, w.names()); diff != "" {
@@ -203,7 +235,7 @@ func TestRefusedIsTriedAgain(t *testing.T) {
 
 // Two nodes with endpoints of one name: each keeps its own.
 func TestSameName(t *testing.T) {
-	run(t, func(w *world, table *table[nse]) {
+	run(t, func(t *testing.T, w *world, table *table[nse]) {
 		session := make(chan event[nse])
 		w.sessions <- session
 		synctest.Wait()
@@ -211,8 +243,8 @@ func TestSameName(t *testing.T) {
 		session <- event[nse]{item: is("x", "tcp://2")}
 		session <- event[nse]{item: is("x", "tcp://2"), deleted: true}
 		synctest.Wait()
-		if w.puts != 0 || len(w.names()) != 1 {
-			t.Errorf("memory %v, published %v", w.memory, w.names())
+		if memory, puts := w.mirrored(); puts != 0 || len(w.names()) != 1 {
+			t.Errorf("memory %v, published %v", memory, w.names())
 		}
 	})
 }
