@@ -26,7 +26,8 @@
 //     the cross-connect), from before it answers until the Join after the next;
 //   - sends by a new pair of keys only when the kernel or process has completed
 //     a handshake with it. The node that answers cannot have one with a key that
-//     it is about to tell: it stays with the former until the following Join.
+//     it is about to tell: it stays with the former until the following Join. So
+//     does a node whose handshake fails, while it still hears the other one.
 //
 // # Who runs it, and restarts
 //

@@ -43,32 +43,32 @@ func (m *Manager) join(ctx context.Context, id string, to Peer) (Path, error) {
 	endpoint := netip.AddrPortFrom(to.Addr.Unmap(), to.Port)
 	mtu, err := m.peerMTU(endpoint.Addr())
 	if err != nil {
-		return Path{}, fmt.Errorf("Addr: %w", err)
+		return Path{}, fmt.Errorf("peer Addr: %w", err)
 	}
-	candidates, wait, err := m.prepare(id, key, endpoint, to.Offered)
+	candidates, before, err := m.prepare(id, key, endpoint, to.Offered)
 	if err != nil {
 		return Path{}, err
 	}
 	send := candidates[0]
-	if wait {
-		send = m.session(ctx, candidates)
+	if before != nil && *before != send {
+		send = m.session(ctx, candidates, *before)
 	}
 	return m.commit(id, candidates[0], send, mtu)
 }
 
 // prepare makes the peer known to the generations that packets may come by, and
-// returns the pairs to send by, the best one first, and whether one of them has
-// to prove itself first.
-func (m *Manager) prepare(id string, key wgtypes.Key, endpoint netip.AddrPort, offered string) ([]pair, bool, error) {
+// returns the pairs to send by, the best one first, and the one that the
+// connection sends by at present, if any.
+func (m *Manager) prepare(id string, key wgtypes.Key, endpoint netip.AddrPort, offered string) ([]pair, *pair, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	told, err := m.offered(offered)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	for _, g := range m.generations {
 		if g.public == key {
-			return nil, false, fmt.Errorf("PublicKey: %s is this node's", key)
+			return nil, nil, fmt.Errorf("PublicKey: %s is this node's", key)
 		}
 	}
 	candidates := []pair{{told, key}}
@@ -84,13 +84,17 @@ func (m *Manager) prepare(id string, key wgtypes.Key, endpoint netip.AddrPort, o
 	for _, c := range candidates {
 		if _, err := c.generation.putPeer(key, endpoint); err != nil {
 			m.free(unneeded(candidates))
-			return nil, false, err
+			return nil, nil, err
 		}
 		holds[c] = true
 	}
 	member.hold(id, holds)
 	m.ids[id] = member
-	return candidates, before != nil && before.send != candidates[0], nil
+	if before == nil {
+		return candidates, nil, nil
+	}
+	now := before.send
+	return candidates, &now, nil
 }
 
 // unneeded returns the pairs whose peers were made in vain.
@@ -116,31 +120,52 @@ func (m *Manager) offered(public string) (*generation, error) {
 			return g, nil
 		}
 	}
-	return nil, fmt.Errorf("Offered: %q: %w", public, ErrUnknownOffer)
+	return nil, fmt.Errorf("peer Offered: %q: %w", public, ErrUnknownOffer)
 }
 
-// session waits until there is a session with one of the pairs. Without any it is
-// the first all the same: so is a peer that has lost its former key.
-func (m *Manager) session(ctx context.Context, candidates []pair) pair {
+// session waits until there is a session with one of the candidates. Without any
+// the connection goes on as before while the other node does, too; if that is
+// silent, it has lost its key or has nothing to send, and the first is right.
+func (m *Manager) session(ctx context.Context, candidates []pair, before pair) pair {
 	ctx, cancel := context.WithTimeout(ctx, m.timing.handshake)
 	defer cancel()
 	poll := time.NewTicker(handshakePoll)
 	defer poll.Stop()
+	heard := m.look(before).ReceiveBytes
 	for {
 		for _, c := range candidates {
-			m.mu.Lock()
-			ready, err := c.generation.ready(c.peer, time.Now())
-			m.mu.Unlock()
-			if err == nil && ready {
+			if last := m.look(c).LastHandshakeTime; !last.IsZero() && time.Since(last) < sessionLife {
 				return c
 			}
 		}
 		select {
 		case <-ctx.Done():
+			if m.look(before).ReceiveBytes > heard {
+				return before
+			}
 			return candidates[0]
 		case <-poll.C:
 		}
 	}
+}
+
+// look returns what WireGuard knows of a pair, nothing if it cannot tell.
+func (m *Manager) look(p pair) wgtypes.Peer {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || p.generation.control == nil {
+		return wgtypes.Peer{}
+	}
+	state, err := p.generation.control.state()
+	if err != nil {
+		return wgtypes.Peer{}
+	}
+	for _, found := range state.Peers {
+		if found.PublicKey == p.peer {
+			return found
+		}
+	}
+	return wgtypes.Peer{}
 }
 
 // commit makes the connection send by one of the pairs.

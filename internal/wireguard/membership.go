@@ -18,11 +18,10 @@ type pair struct {
 
 // membership is what a connection has joined.
 type membership struct {
-	send    pair          // its packets leave by it
-	told    pair          // what both nodes have told each other last
-	since   time.Time     // when told has last changed
-	holds   map[pair]bool // all that packets may come by, send and told included
-	address netip.AddrPort
+	send  pair          // its packets leave by it
+	told  pair          // what both nodes have told each other last
+	since time.Time     // when told has last changed
+	holds map[pair]bool // all that packets may come by, send and told included
 }
 
 // hold makes m need exactly the pairs; those of the peers that nobody needs any
@@ -45,10 +44,10 @@ func (m *membership) hold(id string, pairs map[pair]bool) (free []pair) {
 	return free
 }
 
-// former returns the other node's addresses besides the one of told.
+// former returns the other node's addresses besides the one it sends to.
 func (m *membership) former() []netip.Addr {
 	var found []netip.Addr
-	seen := map[wgtypes.Key]bool{m.told.peer: true}
+	seen := map[wgtypes.Key]bool{m.send.peer: true}
 	for p := range m.holds {
 		if !seen[p.peer] {
 			seen[p.peer] = true

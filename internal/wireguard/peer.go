@@ -101,19 +101,5 @@ func (g *generation) route(p *peer) nl.Route {
 	return nl.Route{Index: g.index, Prefix: host(p.inner), Table: g.table()}
 }
 
-// ready tells whether there is a session with the peer.
-func (g *generation) ready(key wgtypes.Key, now time.Time) (bool, error) {
-	state, err := g.control.state()
-	if err != nil {
-		return false, err
-	}
-	for _, p := range state.Peers {
-		if p.PublicKey == key {
-			return !p.LastHandshakeTime.IsZero() && now.Sub(p.LastHandshakeTime) < sessionLife, nil
-		}
-	}
-	return false, nil
-}
-
 // sessionLife is WireGuard's REJECT_AFTER_TIME.
 const sessionLife = 180 * time.Second

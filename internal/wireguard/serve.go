@@ -72,7 +72,7 @@ func serve(text string, ready io.Closer) error {
 		return fmt.Errorf("make tunnel interface: %w", err)
 	}
 	logger := &device.Logger{Verbosef: device.DiscardLogf, Errorf: device.DiscardLogf}
-	dev := device.NewDevice(tunnel, &nodeBind{Bind: conn.NewStdNetBind()}, logger)
+	dev := device.NewDevice(alwaysUp(tunnel), &nodeBind{Bind: conn.NewStdNetBind()}, logger)
 	defer dev.Close()
 	// Peers' addresses are fixed by what they have told over the control plane.
 	dev.DisableSomeRoamingForBrokenMobileSemantics()
@@ -155,3 +155,25 @@ func (b *nodeBind) Open(port uint16) (receive []conn.ReceiveFunc, actual uint16,
 	})
 	return receive, actual, err
 }
+
+// steadyTUN is an interface that never reports to be up or down. The device would
+// follow, and close its sockets, also by a report of the time before it was up.
+type steadyTUN struct {
+	tun.Device
+	events chan tun.Event
+}
+
+func alwaysUp(inner tun.Device) *steadyTUN {
+	s := &steadyTUN{Device: inner, events: make(chan tun.Event)}
+	go func() {
+		defer close(s.events)
+		for event := range inner.Events() {
+			if event &^= tun.EventUp | tun.EventDown; event != 0 {
+				s.events <- event
+			}
+		}
+	}()
+	return s
+}
+
+func (s *steadyTUN) Events() <-chan tun.Event { return s.events }

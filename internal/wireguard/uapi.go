@@ -166,6 +166,12 @@ func parsePeerLine(peer *wgtypes.Peer, key, value string) error {
 		if seconds != 0 {
 			peer.LastHandshakeTime = time.Unix(seconds, 0)
 		}
+	case "rx_bytes":
+		bytes, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			return err
+		}
+		peer.ReceiveBytes = bytes
 	case "allowed_ip":
 		_, prefix, err := net.ParseCIDR(value)
 		if err != nil {

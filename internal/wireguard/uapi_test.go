@@ -20,7 +20,7 @@ func TestUAPIAnswers(t *testing.T) {
 	key := wgtypes.Key{1, 2, 3}
 	text := "private_key=" + hex.EncodeToString(key[:]) + "\nlisten_port=51820\nfwmark=1\n" +
 		"public_key=" + hex.EncodeToString(key[:]) + "\nendpoint=[fd00::1]:7\nlast_handshake_time_sec=5\n" +
-		"last_handshake_time_nsec=6\ntx_bytes=3\nallowed_ip=fd00::9/128\nerrno=0\n\nrest"
+		"last_handshake_time_nsec=6\ntx_bytes=3\nrx_bytes=8\nallowed_ip=fd00::9/128\nerrno=0\n\nrest"
 	device, err := parseDevice(bufio.NewReader(strings.NewReader(text)))
 	must(t, err)
 	_, allowed, _ := net.ParseCIDR("fd00::9/128")
@@ -28,7 +28,7 @@ func TestUAPIAnswers(t *testing.T) {
 		Type: wgtypes.Userspace, PrivateKey: key, PublicKey: key.PublicKey(), ListenPort: 51820,
 		Peers: []wgtypes.Peer{{
 			PublicKey: key, Endpoint: &net.UDPAddr{IP: net.ParseIP("fd00::1"), Port: 7},
-			LastHandshakeTime: time.Unix(5, 0), AllowedIPs: []net.IPNet{*allowed},
+			LastHandshakeTime: time.Unix(5, 0), ReceiveBytes: 8, AllowedIPs: []net.IPNet{*allowed},
 		}},
 	}
 	if diff := cmp.Diff(want, device); diff != "" {

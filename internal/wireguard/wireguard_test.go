@@ -237,3 +237,35 @@ func testRotation(t *testing.T, mode Mode, rate int) {
 	}
 	check()
 }
+
+// TestRotationWithoutHandshake: nothing gets through to the new key's port, and
+// the connection stays with the former until something does.
+func TestRotationWithoutHandshake(t *testing.T) {
+	testutil.Require(t, "bpf", "netns")
+	testutil.CheckLeaks(t)
+	a, b := newPair(t, Userspace, nodeA, nodeB)
+	a.open()
+	b.open()
+	a.m.timing.handshake, b.m.timing.handshake = time.Second, time.Second
+	request(t, a, b, func() {})
+	check := steady(t, a, b, 500)
+	former := a.path
+	must(t, a.m.Rotate())
+	told, answer := a.m.Offer(), b.m.Offer()
+	wrong := a.peer(told, answer)
+	wrong.Port = 9
+	path, err := b.m.Join(t.Context(), connection, wrong)
+	must(t, err)
+	b.stitch(path, b.endpoint())
+	path, err = a.m.Join(t.Context(), connection, b.peer(answer, told))
+	must(t, err)
+	a.stitch(path, a.client(b))
+	if a.path.Local != former.Local || b.path.Remote != former.Local {
+		t.Errorf("paths %+v and %+v, want the former %s", a.path, b.path, former.Local)
+	}
+	testutil.Eventually(t, time.Minute, "the move to the new key", func() bool {
+		request(t, a, b, func() {})
+		return a.path.Local != former.Local && b.path.Remote == a.path.Local
+	})
+	check()
+}

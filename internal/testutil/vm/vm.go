@@ -132,7 +132,7 @@ func (k kernel) resolve(modules []string) (files []string, err error) {
 	}
 	for _, module := range modules {
 		if lines[module] == nil {
-			return nil, fmt.Errorf("Linux %s has no module %s", k.version, module)
+			return nil, fmt.Errorf("no module %s of Linux %s", module, k.version)
 		}
 		for _, file := range lines[module] {
 			if !slices.Contains(files, file) {
