@@ -12,9 +12,10 @@ import (
 	"github.com/weft-project/weft/internal/app/up"
 	"github.com/weft-project/weft/internal/app/weft"
 	"github.com/weft-project/weft/internal/cli"
+	"github.com/weft-project/weft/internal/cluster"
 )
 
 func main() {
-	os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:],
-		up.NewCommand(), demo.NewCommand(), demo.NewWorkloadCommand(), bench.NewCommand()))
+	commands := append(cluster.NewCommands(), up.NewCommand(), demo.NewCommand(), bench.NewCommand())
+	os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], commands...))
 }
