@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/weft-project/weft/internal/app/bench"
+	"github.com/weft-project/weft/internal/app/control"
 	"github.com/weft-project/weft/internal/app/demo"
 	"github.com/weft-project/weft/internal/app/up"
 	"github.com/weft-project/weft/internal/app/weft"
@@ -16,6 +17,7 @@ import (
 )
 
 func main() {
-	commands := append(cluster.NewCommands(), up.NewCommand(), demo.NewCommand(), bench.NewCommand())
+	commands := append(cluster.NewCommands(), up.NewCommand(), control.NewRegistryCommand(), control.NewNSMgrCommand(),
+		demo.NewCommand(), bench.NewCommand())
 	os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], commands...))
 }

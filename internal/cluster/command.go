@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"os"
 	"os/signal"
 	"strconv"
@@ -18,9 +17,7 @@ import (
 	"github.com/weft-project/weft/internal/app/agent"
 	"github.com/weft-project/weft/internal/app/endpoint"
 	"github.com/weft-project/weft/internal/app/forwarder"
-	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/config"
-	"github.com/weft-project/weft/internal/log"
 	"github.com/weft-project/weft/internal/traffic"
 )
 
@@ -38,7 +35,6 @@ func NewCommands() []*cobra.Command {
 // components are the commands that have binaries of their own.
 var components = map[string]func(context.Context, []string, config.Lookup, io.Writer) int{
 	"weft-forwarder": forwarder.Run, "weft-agent": agent.Run, "weft-endpoint": endpoint.Run,
-	"cluster-mesh": runMesh,
 }
 
 // newProcessCommand runs another command, and ends at once with its standard
@@ -68,22 +64,6 @@ func newProcessCommand() *cobra.Command {
 			return nil
 		},
 	}
-}
-
-// runMesh is nsmgr and registry on one socket.
-func runMesh(ctx context.Context, args []string, _ config.Lookup, stderr io.Writer) int {
-	log.Setup(stderr, log.LevelError)
-	m, err := mesh.Start(ctx, mesh.Config{ListenOn: []*url.URL{{Scheme: "unix", Path: args[0]}}})
-	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return 1
-	}
-	<-ctx.Done()
-	if err := m.Stop(); err != nil {
-		fmt.Fprintln(stderr, err)
-		return 1
-	}
-	return 0
 }
 
 // newWorkloadCommand is an ordinary server.

@@ -32,9 +32,29 @@ func Inode(path string) (uint64, error) {
 // without holding the namespace. Inode numbers are reused: compare cookies.
 func Find(inode uint64) iter.Seq[string] {
 	name := fmt.Sprintf("net:[%d]", inode)
+	is := func(other string) bool { return other == name }
 	return func(yield func(string) bool) {
-		for _, find := range []func(string) []string{mounts, processes} {
-			for _, path := range find(name) {
+		for _, find := range []func(func(string) bool) []string{mounts, processes} {
+			for _, path := range find(is) {
+				if !yield(path) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// All returns one path to every living namespace that can be reached from here,
+// in the order of Find.
+func All() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		seen := map[string]bool{}
+		for _, find := range []func(func(string) bool) []string{mounts, processes} {
+			for _, path := range find(func(name string) bool {
+				fresh := strings.HasPrefix(name, "net:[") && !seen[name]
+				seen[name] = true
+				return fresh
+			}) {
 				if !yield(path) {
 					return
 				}
@@ -45,26 +65,26 @@ func Find(inode uint64) iter.Seq[string] {
 
 // mounts looks at the roots (4th field) and mount points (5th) of
 // proc_pid_mountinfo(5).
-func mounts(name string) (paths []string) {
+func mounts(want func(name string) bool) (paths []string) {
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil
 	}
 	for line := range strings.Lines(string(data)) {
-		if fields := strings.Fields(line); len(fields) > 4 && fields[3] == name {
+		if fields := strings.Fields(line); len(fields) > 4 && want(fields[3]) {
 			paths = append(paths, fields[4])
 		}
 	}
 	return paths
 }
 
-func processes(name string) (paths []string) {
+func processes(want func(name string) bool) (paths []string) {
 	all, err := filepath.Glob("/proc/[0-9]*/ns/net")
 	if err != nil {
 		return nil
 	}
 	for _, path := range all {
-		if target, err := os.Readlink(path); err == nil && target == name {
+		if target, err := os.Readlink(path); err == nil && want(target) {
 			paths = append(paths, path)
 		}
 	}

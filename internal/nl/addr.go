@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -49,6 +50,18 @@ func (h *Handle) AddAddress(index int, p netip.Prefix) error {
 		addr.Flags = unix.IFA_F_NODAD
 	}
 	return wrap(h.lib.AddrAdd(linkIndex(index), addr), "add address %s to interface %d", p, index)
+}
+
+// LeaseAddress adds an address that the kernel takes away again by itself, or
+// lengthens its lease; in whole seconds, never more than asked
+// for; it has to be one at least.
+func (h *Handle) LeaseAddress(index int, p netip.Prefix, lease time.Duration) error {
+	seconds := int(lease / time.Second)
+	addr := &netlink.Addr{IPNet: toIPNet(p), ValidLft: seconds, PreferedLft: seconds}
+	if p.Addr().Is6() {
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	return wrap(h.lib.AddrReplace(linkIndex(index), addr), "lease address %s of interface %d", p, index)
 }
 
 // Delivers tells whether the namespace takes packets to the address. For a new

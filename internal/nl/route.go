@@ -3,6 +3,7 @@
 package nl
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -28,6 +29,24 @@ type Route struct {
 	OnLink    bool // the gateway need not be reachable by another route
 	Blackhole bool
 	Multipath []NextHop
+}
+
+// String is what ip-route(8) would say, in short.
+func (r Route) String() string {
+	text := r.Prefix.String()
+	switch {
+	case r.Blackhole:
+		text = "blackhole " + text
+	case r.Gateway.IsValid():
+		text += " via " + r.Gateway.String()
+	}
+	for _, hop := range r.Multipath {
+		text += " nexthop " + hop.Gateway.String()
+	}
+	if r.Table != 0 {
+		text += fmt.Sprintf(" table %d", r.Table)
+	}
+	return text
 }
 
 // AddRoute adds a route; the same prefix, metric and table is ErrExists.
@@ -158,6 +177,18 @@ type Rule struct {
 	Mark         uint32 // only packets with it; 0: all
 	Table        int
 	Priority     int
+}
+
+// String is what ip-rule(8) would say, in short.
+func (r Rule) String() string {
+	text := fmt.Sprintf("%d: from %s", r.Priority, r.From)
+	if r.OutInterface != "" {
+		text += " oif " + r.OutInterface
+	}
+	if r.Mark != 0 {
+		text += fmt.Sprintf(" fwmark %#x", r.Mark)
+	}
+	return fmt.Sprintf("%s lookup %d", text, r.Table)
 }
 
 // AddRule adds a rule; the same one is ErrExists.

@@ -5,6 +5,7 @@ package stitch
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weft-project/weft/internal/nl"
 )
@@ -54,7 +55,7 @@ func (a *applier) apply() error {
 	}
 	for _, step := range []func() error{
 		func() error { return a.addAddresses(plain) },
-		a.addNeighbours, a.addPolicies,
+		a.renewLeases, a.addNeighbours, a.addPolicies,
 		func() error { return a.addAddresses(vips) },
 		func() error { return a.addRoutes(a.want.routes, a.is.routes, 0) },
 		// A route goes before the address that is its source, or the kernel
@@ -72,8 +73,8 @@ func (a *applier) apply() error {
 
 func (a *applier) addAddresses(missing []netip.Prefix) error {
 	for _, address := range missing {
-		err := a.tx.do("add address",
-			func() error { return a.h.AddAddress(a.in.index, address) },
+		err := a.tx.do("add address "+address.String(),
+			func() error { return a.addAddress(address) },
 			func() error { return a.h.DeleteAddress(a.in.index, address) })
 		if err != nil {
 			return err
@@ -85,12 +86,37 @@ func (a *applier) addAddresses(missing []netip.Prefix) error {
 	return nil
 }
 
+func (a *applier) addAddress(address netip.Prefix) error {
+	until, leased := a.want.leases[address]
+	if !leased {
+		return a.h.AddAddress(a.in.index, address)
+	}
+	return a.h.LeaseAddress(a.in.index, address, time.Until(until))
+}
+
+// renewLeases lengthens the leases of addresses that are there.
+func (a *applier) renewLeases() error {
+	for address, until := range a.want.leases {
+		if !slices.Contains(a.is.addresses, address) || a.in.ours.leases[address].Equal(until) {
+			continue
+		}
+		// The old lease cannot be told exactly any more, but this one is not
+		// longer than what was granted.
+		err := a.tx.do("renew lease of "+address.String(),
+			func() error { return a.h.LeaseAddress(a.in.index, address, time.Until(until)) }, nil)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (a *applier) deleteAddresses() error {
 	for _, address := range a.in.ours.addresses {
 		if slices.Contains(a.want.addresses, address) || !slices.Contains(a.is.addresses, address) {
 			continue
 		}
-		err := a.tx.do("delete address",
+		err := a.tx.do("delete address "+address.String(),
 			func() error { return a.h.DeleteAddress(a.in.index, address) },
 			func() error { return a.h.AddAddress(a.in.index, address) })
 		if err != nil {
@@ -110,7 +136,7 @@ func (a *applier) addNeighbours() error {
 		if known {
 			inverse = func() error { return a.h.AddNeighbour(a.in.index, ip, macOf(old)) }
 		}
-		err := a.tx.do("add neighbour", func() error { return a.h.AddNeighbour(a.in.index, ip, macOf(mac)) }, inverse)
+		err := a.tx.do("add neighbour "+ip.String(), func() error { return a.h.AddNeighbour(a.in.index, ip, macOf(mac)) }, inverse)
 		if err != nil {
 			return err
 		}
@@ -123,7 +149,7 @@ func (a *applier) deleteNeighbours() error {
 		if _, wanted := a.want.neighbours[ip]; wanted || a.is.neighbours[ip] != mac {
 			continue
 		}
-		err := a.tx.do("delete neighbour",
+		err := a.tx.do("delete neighbour "+ip.String(),
 			func() error { return a.h.DeleteNeighbour(a.in.index, ip) },
 			func() error { return a.h.AddNeighbour(a.in.index, ip, macOf(mac)) })
 		if err != nil {
@@ -153,7 +179,7 @@ func (a *applier) addRoutes(want, is routes, table int) error {
 			// Somebody else's route of that prefix must stay.
 			change = func() error { return a.h.AddRoute(route) }
 		}
-		if err := a.tx.must("add route", change, inverse); err != nil {
+		if err := a.tx.must("add route "+route.String(), change, inverse); err != nil {
 			return err
 		}
 	}
@@ -168,7 +194,7 @@ func (a *applier) deleteRoutes(ours, want, is routes, table int) error {
 			continue
 		}
 		route := a.in.netRoute(prefix, old, table)
-		err := a.tx.do("delete route",
+		err := a.tx.do("delete route "+route.String(),
 			func() error { return a.h.DeleteRoute(route) },
 			func() error { return a.h.AddRoute(route) })
 		if err != nil {

@@ -20,7 +20,12 @@ func (s *Stitcher) event(e nl.LinkEvent) {
 	if p == nil || s.closed {
 		return
 	}
-	if p.pending.CompareAndSwap(false, true) {
+	s.wake(p)
+}
+
+// wake makes a port look for itself. The caller holds the lock.
+func (s *Stitcher) wake(p *port) {
+	if !s.closed && p.pending.CompareAndSwap(false, true) {
 		s.work.Go(func() { s.refresh(p) })
 	}
 }
@@ -32,7 +37,7 @@ func (s *Stitcher) refresh(p *port) {
 	}
 	defer s.release(p)
 	p.pending.Store(false) // before looking: a later event looks again
-	if p.dead {
+	if p.dead || s.isClosed() {
 		return
 	}
 	host, err := s.handles.get()
@@ -45,6 +50,12 @@ func (s *Stitcher) refresh(p *port) {
 	}
 }
 
+func (s *Stitcher) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
 func (s *Stitcher) follow(host *nl.Handle, p *port) error {
 	before, downs := p.carrier, p.client.downs
 	var err error
@@ -54,7 +65,7 @@ func (s *Stitcher) follow(host *nl.Handle, p *port) error {
 	// When carrier is back already, the kernel has still dropped routes and
 	// IPv6 addresses.
 	lost := p.client.downs != downs
-	if p.client.outer == 0 {
+	if !p.client.exists() {
 		p.set = nil
 	}
 	var errs []error
@@ -63,9 +74,10 @@ func (s *Stitcher) follow(host *nl.Handle, p *port) error {
 	}
 	t := &tx{}
 	errs = append(errs, t.end(s.writeSet(t, p)))
-	if p.carrier && (!before || lost) {
-		errs = append(errs, s.reconfigure(&p.client, union(p.clientSides())))
+	if p.carrier && (!before || lost) && p.client.tunnel == nil && !(p.client.adopted && p.inherits()) {
+		errs = append(errs, s.reconfigure(&p.client, p.want()))
 	}
+	s.tell(p)
 	return errors.Join(errs...)
 }
 
@@ -79,8 +91,8 @@ func (s *Stitcher) followLeg(host *nl.Handle, p *port, l *leg) error {
 	}
 	rose := carrier && (!l.carrier || l.endpoint.downs != downs)
 	l.carrier = carrier
-	if l.endpoint.outer == 0 {
-		l.up = false
+	if l.endpoint.outer == 0 { // gone, or on another node, which is told
+		l.up = l.endpoint.tunnel != nil && p.carrier
 		return nil
 	}
 	switch {
@@ -93,7 +105,7 @@ func (s *Stitcher) followLeg(host *nl.Handle, p *port, l *leg) error {
 		return err
 	}
 	l.up = p.carrier
-	if rose || carrier && !l.endpoint.configured {
+	if !l.adopted && (rose || carrier && !l.endpoint.configured) {
 		return s.reconfigure(&l.endpoint, union([]Side{l.want.Endpoint}))
 	}
 	return nil
@@ -101,6 +113,9 @@ func (s *Stitcher) followLeg(host *nl.Handle, p *port, l *leg) error {
 
 // look returns the carrier of an outer end, and forgets one that is gone.
 func (s *Stitcher) look(host *nl.Handle, e *end) (carrier bool, err error) {
+	if e.tunnel != nil {
+		return s.farCarrier(e), nil
+	}
 	if e.outer == 0 {
 		return false, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // defaultMTU is the kernel's for veth.
@@ -30,6 +31,7 @@ type config struct {
 	routes     routes
 	neighbours map[netip.Addr]string // MAC as string(bytes)
 	policies   map[netip.Prefix]routes
+	leases     map[netip.Prefix]time.Time // when the kernel takes the address away
 }
 
 // union is what several legs want of their common interface. In a conflict
@@ -37,12 +39,20 @@ type config struct {
 func union(sides []Side) config {
 	c := config{
 		routes: routes{}, neighbours: map[netip.Addr]string{}, policies: map[netip.Prefix]routes{},
+		leases: map[netip.Prefix]time.Time{},
 	}
+	now := time.Now()
 	for _, side := range sides {
 		if side.MTU != 0 && (c.mtu == 0 || side.MTU < c.mtu) {
 			c.mtu = side.MTU
 		}
 		for _, a := range side.Addresses {
+			if !side.until.IsZero() && side.leases(a) {
+				if side.until.Sub(now) < time.Second { // the kernel counts in seconds
+					continue // it may be somebody else's by now
+				}
+				c.leases[a] = side.until
+			}
 			if !slices.Contains(c.addresses, a) {
 				c.addresses = append(c.addresses, a)
 			}
@@ -91,11 +101,45 @@ func (s Side) source(r Route) netip.Addr {
 		if addr.Is4() != r.Prefix.Addr().Is4() {
 			continue
 		}
-		if !slices.ContainsFunc(s.Policies, func(p Policy) bool { return p.From.Contains(addr) }) {
+		if s.leases(a) {
 			return addr
 		}
 	}
 	return netip.Addr{}
+}
+
+// leases says that the address is the side's alone, not one with a policy.
+func (s Side) leases(a netip.Prefix) bool {
+	return !slices.ContainsFunc(s.Policies, func(p Policy) bool { return p.From.Contains(a.Addr()) })
+}
+
+// inherit adds what an interface had before to what is wanted of it.
+func (c *config) inherit(old config) {
+	for _, a := range old.addresses {
+		if !slices.Contains(c.addresses, a) {
+			c.addresses = append(c.addresses, a)
+		}
+	}
+	c.routes.inherit(old.routes)
+	for ip, mac := range old.neighbours {
+		if _, known := c.neighbours[ip]; !known {
+			c.neighbours[ip] = mac
+		}
+	}
+	for from, table := range old.policies {
+		if c.policies[from] == nil {
+			c.policies[from] = routes{}
+		}
+		c.policies[from].inherit(table)
+	}
+}
+
+func (rs routes) inherit(old routes) {
+	for prefix, to := range old {
+		for _, gateway := range to.gateways {
+			rs.add(Route{Prefix: prefix, Gateway: gateway}, to.source)
+		}
+	}
 }
 
 // vip reports whether packets with the address take the routes of a policy.

@@ -27,44 +27,62 @@ func (s *Stitcher) Connect(ctx context.Context, want Leg) error {
 }
 
 func (s *Stitcher) connect(ctx context.Context, want Leg) error {
-	client, cookie, err := openSide(want.Client)
+	c := s.connecting(want.ID)
+	defer c.close()
+	key, err := c.open(&want)
 	if err != nil {
-		return sideError("client", err)
+		return err
 	}
-	defer func() { _ = client.Close() }()
-	endpoint, endpointCookie, err := openSide(want.Endpoint)
-	if err != nil {
-		return sideError("endpoint", err)
-	}
-	defer func() { _ = endpoint.Close() }()
-	key := portKey{cookie: cookie, name: want.Client.Interface}
 	if err := s.leaveOther(ctx, want.ID, key); err != nil {
 		return err
 	}
-	host, err := s.handles.get()
-	if err != nil {
+	if c.host, err = s.handles.get(); err != nil {
 		return err
 	}
-	defer s.handles.put(host)
-	p, err := s.take(ctx, key)
-	if err != nil {
+	defer s.handles.put(c.host)
+	if c.p, err = s.take(ctx, key); err != nil {
 		return err
 	}
-	defer s.release(p)
-
-	c := connecting{
-		s: s, p: p, host: host, tx: &tx{hook: s.opts.hook},
-		inClient: client, inEndpoint: endpoint, endpointCookie: endpointCookie,
-	}
+	defer s.release(c.p)
 	return c.tx.end(c.run(ctx, want))
+}
+
+func (s *Stitcher) connecting(id string) *connecting {
+	return &connecting{s: s, tx: &tx{hook: s.opts.hook}, owner: ownerOf(id)}
+}
+
+// open opens the namespaces of the sides on this node.
+func (c *connecting) open(want *Leg) (key portKey, err error) {
+	if want.Client.Lease > 0 {
+		want.Client.until = time.Now().Add(want.Client.Lease)
+	}
+	if t := want.Client.Tunnel; t != nil {
+		key.far = t.Key()
+	} else if c.inClient, key.cookie, err = openSide(want.Client); err != nil {
+		return key, sideError("client", err)
+	} else {
+		key.name = want.Client.Interface
+	}
+	if want.Endpoint.Tunnel == nil {
+		if c.inEndpoint, c.endpointCookie, err = openSide(want.Endpoint); err != nil {
+			return key, sideError("endpoint", err)
+		}
+	}
+	return key, nil
+}
+
+func (c *connecting) close() {
+	for _, h := range []*nl.Handle{c.inClient, c.inEndpoint} {
+		if h != nil {
+			_ = h.Close()
+		}
+	}
 }
 
 // leaveOther removes the leg from the client port that it had before: its
 // workload's namespace has been replaced, or the interface's name.
 func (s *Stitcher) leaveOther(ctx context.Context, id string, key portKey) error {
-	s.mu.Lock()
-	old := s.legs[id]
-	s.mu.Unlock()
+	old, id := s.find(id)
 	if old == nil || old.key == key {
 		return nil
 	}
@@ -97,7 +115,7 @@ func (s *Stitcher) take(ctx context.Context, key portKey) (*port, error) {
 
 // release unlocks a port and forgets it when it has no leg.
 func (s *Stitcher) release(p *port) {
-	if len(p.legs) == 0 && !p.dead {
+	if len(p.legs) == 0 && !p.dead && !p.client.exists() {
 		p.dead = true
 		s.mu.Lock()
 		delete(s.ports, p.key)
@@ -112,36 +130,85 @@ type connecting struct {
 	p  *port
 	tx *tx
 
-	host, inClient, inEndpoint *nl.Handle
-	endpointCookie             uint64
+	host                 *nl.Handle
+	inClient, inEndpoint *nl.Handle // nil: on another node
+	owner                owner
+	endpointCookie       uint64
 }
 
 func (c *connecting) run(ctx context.Context, want Leg) error {
-	l, known := c.p.legs[want.ID]
-	if !known {
-		l = &leg{}
-		c.p.legs[want.ID] = l
-		c.s.own(want.ID, c.p)
-		c.tx.revert(func() error {
-			delete(c.p.legs, want.ID)
-			c.s.disown(want.ID)
-			return nil
-		})
+	return c.bring(ctx, c.leg(want), want)
+}
+
+// rewrite is run for a leg that is connected, of whose entries nothing is taken
+// for granted.
+func (c *connecting) rewrite(ctx context.Context, want Leg) error {
+	l := c.leg(want)
+	if l.endpoint.exists() && c.p.client.exists() {
+		if err := c.point(l); err != nil {
+			return err
+		}
 	}
-	restore(c.tx, l)
-	l.want, l.withdrawn = want, false
-	if err := c.client(want.Client); err != nil {
-		return sideError("client", err)
+	return c.bring(ctx, l, want)
+}
+
+func (c *connecting) bring(ctx context.Context, l *leg, want Leg) error {
+	if err := sideError("client", c.client(want.Client)); err != nil {
+		return err
 	}
-	if err := c.endpoint(l); err != nil {
-		return sideError("endpoint", err)
+	if err := sideError("endpoint", c.endpoint(l)); err != nil {
+		return err
 	}
 	// Before the endpoint sees carrier and starts to send.
 	c.settle(ctx)
 	if err := c.raise(l); err != nil {
 		return err
 	}
-	return c.s.writeSet(c.tx, c.p)
+	if err := c.s.writeSet(c.tx, c.p); err != nil {
+		return err
+	}
+	c.tx.after(func() { c.s.tell(c.p) })
+	return nil
+}
+
+// leg returns the leg of an ID, known, adopted or new, with its new wishes.
+func (c *connecting) leg(want Leg) *leg {
+	p := c.p
+	l, known := p.legs[want.ID]
+	if adopted := c.owner.String(); !known && p.legs[adopted] != nil {
+		l, known = p.legs[adopted], true
+		c.rename(l, adopted, want.ID)
+	}
+	if !known {
+		l = &leg{}
+		p.legs[want.ID] = l
+		c.s.own(want.ID, p)
+		c.tx.revert(func() error {
+			delete(p.legs, want.ID)
+			c.s.disown(want.ID)
+			return nil
+		})
+	}
+	restore(c.tx, l)
+	l.want, l.withdrawn, l.vacated, l.adopted, l.owner = want, false, false, false, owner{}
+	if p.inherited != nil && !p.inherits() {
+		restore(c.tx, &p.inherited)
+		p.inherited = nil // all legs say what they want
+	}
+	return l
+}
+
+// rename gives an adopted leg the ID that its owner was made of.
+func (c *connecting) rename(l *leg, from, to string) {
+	p := c.p
+	move := func(from, to string) {
+		delete(p.legs, from)
+		p.legs[to] = l
+		c.s.disown(from)
+		c.s.own(to, p)
+	}
+	move(from, to)
+	c.tx.revert(func() error { move(to, from); return nil })
 }
 
 const (
@@ -154,7 +221,7 @@ const (
 func (c *connecting) settle(ctx context.Context) {
 	unsure := c.p.client.in.unsure
 	c.p.client.in.unsure = nil
-	if !c.p.carrier {
+	if !c.p.carrier || c.inClient == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
@@ -178,7 +245,13 @@ func (c *connecting) settle(ctx context.Context) {
 // client makes the workload's interface carry the union of all legs.
 func (c *connecting) client(side Side) error {
 	p, inside := c.p, c.inClient
-	want := union(p.clientSides())
+	if side.Tunnel != nil {
+		return c.farClient(*side.Tunnel)
+	}
+	if err := c.s.recoverClient(c.tx, inside, p); err != nil {
+		return err
+	}
+	want := p.want()
 	fresh, err := c.clientVeth(side, want)
 	if err != nil {
 		return err
@@ -186,7 +259,7 @@ func (c *connecting) client(side Side) error {
 	if side.MAC != nil && string(side.MAC) != string(p.client.in.mac) {
 		return fmt.Errorf("%s has MAC %s, not %s: %w", side.Interface, p.client.in.mac, side.MAC, ErrMACConflict)
 	}
-	p.client.in.path = side.NetNS
+	p.client.in.lead(side.NetNS)
 	if !fresh {
 		if err := c.tx.setMTU(c.host, inside, &p.client, want.mtu); err != nil {
 			return err
@@ -219,7 +292,7 @@ func (c *connecting) clientVeth(side Side, want config) (fresh bool, err error) 
 	id := fmt.Sprintf("%s%d/%s", clientAlias, p.key.cookie, side.Interface)
 	p.client.in.cookie = p.key.cookie
 	err = c.s.veth(c.tx, c.host, &p.client, nl.Veth{
-		Name: outerName("wc-", p.key.cookie, side.Interface), Alias: id, NoLinkLocal: true,
+		Name: outerName(clientPrefix, p.key.cookie, side.Interface), Alias: id, NoLinkLocal: true,
 		PeerName: side.Interface, PeerAlias: id, PeerMAC: mac, MTU: want.mtu,
 		PeerNetNS: side.NetNS, PeerHandle: inside,
 	})
@@ -228,13 +301,13 @@ func (c *connecting) clientVeth(side Side, want config) (fresh bool, err error) 
 	}
 	// Rules and blackholes outlive an interface; so a re-created one is not
 	// fresh.
-	return len(p.client.in.tables) == 0, c.open()
+	return len(p.client.in.tables) == 0, c.openPort()
 }
 
-// open lets frames into and out of a new client interface. The inner end comes
+// openPort lets frames into and out of a new client interface. The inner end comes
 // up last: the end that finds its peer up can send at once, the other one only
 // when the kernel gets round to it (linkwatch), and until then drops silently.
-func (c *connecting) open() error {
+func (c *connecting) openPort() error {
 	p := c.p
 	outer, index := p.client.outer, p.client.in.index
 	c.s.ownIndex(c.tx, outer, p)
@@ -245,7 +318,7 @@ func (c *connecting) open() error {
 		return err
 	}
 	for _, l := range p.legs { // of the interface's former life
-		if l.endpoint.outer == 0 {
+		if !l.endpoint.exists() {
 			continue
 		}
 		if err := c.point(l); err != nil {
@@ -263,8 +336,11 @@ func (c *connecting) open() error {
 	return err
 }
 
-// point makes an endpoint port lead to the present client port.
+// point makes the frames of a leg's endpoint lead to the client.
 func (c *connecting) point(l *leg) error {
+	if l.endpoint.tunnel != nil || c.p.client.tunnel != nil {
+		return c.pointFar(l)
+	}
 	return c.tx.must("write endpoint port",
 		func() error { return c.s.xc.SetEndpoint(l.endpoint.outer, c.p.client.outer, c.p.client.in.mark()) }, nil)
 }

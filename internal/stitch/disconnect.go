@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/weft-project/weft/internal/nl"
 )
@@ -17,8 +19,37 @@ func (s *Stitcher) Withdraw(ctx context.Context, id string) error {
 		t := &tx{hook: s.opts.hook}
 		restore(t, &l.withdrawn)
 		l.withdrawn = true
+		t.after(func() { s.tell(p) })
 		return t.end(s.writeSet(t, p))
 	})
+}
+
+// Vacate takes the addresses that are the leg's alone off the client's
+// interface, so that the endpoint can give them to others; vacated says that they
+// are off. What the leg forwards for VIPs goes on. Of an unknown leg, an adopted
+// one, and one whose client is on another node nothing is known.
+func (s *Stitcher) Vacate(ctx context.Context, id string) (vacated bool, err error) {
+	err = s.withLeg(ctx, "vacate", id, func(host *nl.Handle, p *port, l *leg) error {
+		if p.client.tunnel != nil || l.adopted {
+			return nil
+		}
+		before, inherited := l.vacated, p.inherited
+		l.vacated = true
+		if inherited != nil {
+			rest := *inherited
+			rest.addresses = slices.DeleteFunc(slices.Clone(rest.addresses), func(a netip.Prefix) bool {
+				return slices.Contains(l.want.Client.Addresses, a) && l.want.Client.leases(a)
+			})
+			p.inherited = &rest
+		}
+		if err := sideError("client", s.shrink(host, p)); err != nil {
+			l.vacated, p.inherited = before, inherited
+			return err
+		}
+		vacated = true
+		return nil
+	})
+	return vacated, err
 }
 
 // Disconnect removes a leg, and the client's interface with its last leg. It
@@ -34,21 +65,35 @@ func (s *Stitcher) Disconnect(ctx context.Context, id string) error {
 func (s *Stitcher) DisconnectIn(ctx context.Context, id, clientNetNS string) error {
 	return s.withLeg(ctx, "disconnect", id, func(host *nl.Handle, p *port, l *leg) error {
 		l.withdrawn = true
-		if clientNetNS != "" {
+		if clientNetNS != "" && p.client.tunnel == nil {
 			p.client.in.path = clientNetNS
 		}
 		t := &tx{hook: s.opts.hook}
 		if err := t.end(s.writeSet(t, p)); err != nil {
 			return err
 		}
-		delete(p.legs, id)
-		if err := s.removeLeg(host, p, l); err != nil {
-			p.legs[id] = l
+		if err := s.drop(host, p, l.want.ID); err != nil {
 			return err
 		}
-		s.disown(id)
+		s.ReleaseVNI(id)
 		return nil
 	})
+}
+
+// drop takes a leg out of its port.
+func (s *Stitcher) drop(host *nl.Handle, p *port, id string) error {
+	l := p.legs[id]
+	delete(p.legs, id)
+	inherited := p.inherited
+	if !p.inherits() {
+		p.inherited = nil
+	}
+	if err := s.removeLeg(host, p, l); err != nil {
+		p.legs[id], p.inherited = l, inherited
+		return err
+	}
+	s.disown(id)
+	return nil
 }
 
 // removeLeg removes what the other legs of the port do not need. Source
@@ -77,7 +122,7 @@ func (s *Stitcher) removeLeg(host *nl.Handle, p *port, l *leg) error {
 
 // shrink brings the client's interface to what its remaining legs want.
 func (s *Stitcher) shrink(host *nl.Handle, p *port) error {
-	want := union(p.clientSides())
+	want := p.want()
 	return s.within(&p.client, func(inside *nl.Handle) error {
 		t := &tx{hook: s.opts.hook}
 		err := t.setMTU(host, inside, &p.client, want.mtu)
@@ -91,7 +136,7 @@ func (s *Stitcher) shrink(host *nl.Handle, p *port) error {
 // clear removes what would outlive an interface in its namespace: rules and
 // the blackholes of their tables. The addresses go first.
 func (s *Stitcher) clear(e *end) error {
-	if len(e.in.tables) == 0 {
+	if len(e.in.tables) == 0 && !e.adopted {
 		return nil
 	}
 	err := s.within(e, func(inside *nl.Handle) error {
@@ -114,6 +159,9 @@ func (s *Stitcher) clear(e *end) error {
 // within calls fn with a handle in the namespace of an end, unless that
 // namespace is gone.
 func (s *Stitcher) within(e *end, fn func(inside *nl.Handle) error) error {
+	if e.tunnel != nil || e.in.cookie == 0 {
+		return nil // on another node, or adopted and nobody has led the way yet
+	}
 	inside, err := e.in.enter()
 	if errors.Is(err, ErrNoNamespace) {
 		return nil
@@ -125,11 +173,20 @@ func (s *Stitcher) within(e *end, fn func(inside *nl.Handle) error) error {
 	return fn(inside)
 }
 
+// find returns the port of a leg, and the ID that it has there.
+func (s *Stitcher) find(id string) (*port, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.legs[id]; p != nil {
+		return p, id
+	}
+	adopted := ownerOf(id).String()
+	return s.legs[adopted], adopted
+}
+
 // withLeg calls fn with the leg's port locked.
 func (s *Stitcher) withLeg(ctx context.Context, what, id string, fn func(*nl.Handle, *port, *leg) error) error {
-	s.mu.Lock()
-	p := s.legs[id]
-	s.mu.Unlock()
+	p, id := s.find(id)
 	if p == nil {
 		return nil
 	}

@@ -12,6 +12,9 @@ import (
 // endpoint makes the endpoint's interface of a leg, or changes it.
 func (c *connecting) endpoint(l *leg) error {
 	side, inside, cookie := l.want.Endpoint, c.inEndpoint, c.endpointCookie
+	if side.Tunnel != nil {
+		return c.farEndpoint(l, *side.Tunnel)
+	}
 	want := union([]Side{side})
 	same, err := c.present(l)
 	if err != nil {
@@ -24,7 +27,7 @@ func (c *connecting) endpoint(l *leg) error {
 	id := endpointAlias + l.want.ID
 	l.endpoint = end{in: inner{cookie: cookie}}
 	err = c.s.veth(c.tx, c.host, &l.endpoint, nl.Veth{
-		Name: outerName("we-", cookie, l.want.ID, side.Interface), Alias: id, NoLinkLocal: true,
+		Name: outerName(endpointPrefix, cookie, l.want.ID, side.Interface), Alias: id, NoLinkLocal: true,
 		PeerName: side.Interface, PeerAlias: id, PeerMAC: side.MAC, MTU: want.mtu,
 		PeerNetNS: side.NetNS, PeerHandle: inside,
 	})
@@ -37,7 +40,7 @@ func (c *connecting) endpoint(l *leg) error {
 		return err
 	}
 	if !l.want.EndpointBringsUp {
-		// The inner end last, as in open.
+		// The inner end last, as in openPort.
 		if err := c.raiseLeg(l); err != nil {
 			return err
 		}
@@ -52,12 +55,15 @@ func (c *connecting) endpoint(l *leg) error {
 // present tells whether the leg has the interface that it wants.
 func (c *connecting) present(l *leg) (bool, error) {
 	e, side := &l.endpoint, l.want.Endpoint
+	if e.outer != 0 && e.adopted && e.outerName == outerName(endpointPrefix, c.endpointCookie, l.want.ID, side.Interface) {
+		e.in.cookie, e.in.name = c.endpointCookie, side.Interface
+	}
 	if e.outer == 0 || e.in.cookie != c.endpointCookie || e.in.name != side.Interface {
 		return false, nil
 	}
 	link, err := c.inEndpoint.LinkByIndex(e.in.index)
 	if err == nil && link.PeerIndex == e.outer {
-		return true, nil
+		return true, c.s.recover(c.inEndpoint, e)
 	}
 	if err != nil && !errors.Is(err, nl.ErrNotFound) {
 		return false, err
@@ -69,7 +75,12 @@ func (c *connecting) present(l *leg) (bool, error) {
 // change brings the leg's present interface to what is wanted.
 func (c *connecting) change(l *leg, want config) error {
 	e, side, inside := &l.endpoint, l.want.Endpoint, c.inEndpoint
-	e.in.path = side.NetNS
+	e.in.lead(side.NetNS)
+	if c.p.client.tunnel != nil {
+		if err := c.point(l); err != nil {
+			return err
+		}
+	}
 	if err := c.changeMAC(e, side.MAC); err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ var (
 // endpoints around it.
 type node struct {
 	*Stitcher
+	opts           Options
 	host, workload string
 	endpoints      [2]string
 }
@@ -52,7 +53,7 @@ func newNode(t testing.TB, opts Options) *node {
 			t.Error(err)
 		}
 	})
-	n.Stitcher = s
+	n.Stitcher, n.opts = s, opts
 	return n
 }
 
@@ -139,6 +140,12 @@ func (n *node) state(t testing.TB) map[string]string {
 	return state
 }
 
+// Of these, everything is described.
+type (
+	plainRule  nl.Rule
+	plainRoute nl.Route
+)
+
 func describe(t testing.TB, state map[string]string, name, ns string) {
 	t.Helper()
 	h, err := nl.Open(ns)
@@ -174,7 +181,7 @@ func describe(t testing.TB, state map[string]string, name, ns string) {
 	rules, err := h.Rules()
 	must(err)
 	for _, r := range rules {
-		state[fmt.Sprintf("%s rule %+v", name, r)] = ""
+		state[fmt.Sprintf("%s rule %+v", name, plainRule(r))] = ""
 	}
 	tables, err := h.UsedTables()
 	must(err)
@@ -182,7 +189,7 @@ func describe(t testing.TB, state map[string]string, name, ns string) {
 		routes, err := h.Routes(table)
 		must(err)
 		for _, r := range routes {
-			state[fmt.Sprintf("%s route %+v", name, r)] = ""
+			state[fmt.Sprintf("%s route %+v", name, plainRoute(r))] = ""
 		}
 	}
 }

@@ -56,29 +56,46 @@ func (in *inner) lead(path string) {
 // enter opens a netlink handle in the namespace, by whatever way still leads
 // there. It is ErrNoNamespace when none does.
 func (in *inner) enter() (*nl.Handle, error) {
-	h, cookie, err := openSide(Side{NetNS: in.path})
-	if err == nil && cookie == in.cookie {
-		return h, nil
+	err := fmt.Errorf("namespace of %s: %w", in.name, ErrNoNamespace)
+	if in.path != "" {
+		var h *nl.Handle
+		var cookie uint64
+		h, cookie, err = openSide(Side{NetNS: in.path})
+		if err == nil && cookie == in.cookie {
+			return h, nil
+		}
+		if err == nil {
+			err = fmt.Errorf("%s: %w: it names another one now", in.path, ErrNoNamespace)
+			_ = h.Close()
+		}
+		if !errors.Is(err, ErrNoNamespace) {
+			return nil, err
+		}
 	}
-	if err == nil {
-		err = fmt.Errorf("%s: %w: it names another one now", in.path, ErrNoNamespace)
-		_ = h.Close()
+	ways := netns.Find(in.inode)
+	if in.inode == 0 { // adopted, and nobody has led the way yet
+		ways = netns.All()
 	}
-	if !errors.Is(err, ErrNoNamespace) {
-		return nil, err
-	}
-	for path := range netns.Find(in.inode) {
+	for path := range ways {
 		h, cookie, other := openSide(Side{NetNS: path})
 		if other != nil {
 			continue // it has just gone
 		}
 		if cookie == in.cookie {
-			in.path = path
+			in.lead(path)
 			return h, nil
 		}
 		_ = h.Close()
 	}
 	return nil, err
+}
+
+// keepTable notes the table of a policy.
+func (in *inner) keepTable(from netip.Prefix, table int) {
+	if in.tables == nil {
+		in.tables = map[netip.Prefix]int{}
+	}
+	in.tables[from] = table
 }
 
 // read finds out what the kernel has. An interface that is gone has nothing,

@@ -53,17 +53,16 @@ func (a *applier) addPolicies() error {
 	for from, want := range a.want.policies {
 		table, known := a.in.tables[from]
 		if !known {
-			err := a.sweep(from)
-			if err != nil {
-				return err
+			var err error
+			if a.tx.plan == nil {
+				if err = a.sweep(from); err != nil {
+					return err
+				}
 			}
 			if table, err = a.tables.take(a.h); err != nil {
 				return err
 			}
-			if a.in.tables == nil {
-				a.in.tables = map[netip.Prefix]int{}
-			}
-			a.in.tables[from] = table
+			a.in.keepTable(from, table)
 			a.tx.revert(func() error {
 				delete(a.in.tables, from)
 				a.tables.release(table)
@@ -77,12 +76,18 @@ func (a *applier) addPolicies() error {
 	return nil
 }
 
-// addPolicy completes a table and only then sends packets to it.
+// addPolicy completes a table and only then sends packets to it. Before
+// anything else comes the rule by which a later process finds the table; there is
+// no packet yet that it concerns.
 func (a *applier) addPolicy(from netip.Prefix, want routes, table int) error {
 	is := a.is.tables[table]
+	rules := a.in.rulesOf(from, table)
+	if err := a.addRules(is, rules[:1]); err != nil {
+		return err
+	}
 	if !is.blackhole {
 		blackhole := blackholeOf(from, table)
-		err := a.tx.must("add blackhole",
+		err := a.tx.must("add blackhole of "+from.String(),
 			func() error { return a.h.AddRoute(blackhole) },
 			func() error { return a.h.DeleteRoute(blackhole) })
 		if err != nil {
@@ -95,11 +100,15 @@ func (a *applier) addPolicy(from netip.Prefix, want routes, table int) error {
 	if err := a.deleteRoutes(a.in.ours.policies[from], want, is.routes, table); err != nil {
 		return err
 	}
-	for _, rule := range a.in.rulesOf(from, table) {
+	return a.addRules(is, rules[1:])
+}
+
+func (a *applier) addRules(is tableState, rules []nl.Rule) error {
+	for _, rule := range rules {
 		if slices.Contains(is.rules, rule) {
 			continue
 		}
-		err := a.tx.must("add rule",
+		err := a.tx.must("add rule "+rule.String(),
 			func() error { return a.h.AddRule(rule) },
 			func() error { return a.h.DeleteRule(rule) })
 		if err != nil {
@@ -115,22 +124,23 @@ func (a *applier) deletePolicies() error {
 			continue
 		}
 		is := a.is.tables[table]
-		for _, rule := range is.rules {
-			err := a.tx.do("delete rule",
-				func() error { return a.h.DeleteRule(rule) },
-				func() error { return a.h.AddRule(rule) })
-			if err != nil {
-				return err
-			}
+		// The rule that the table is found by goes last.
+		mark := a.in.rulesOf(from, table)[0]
+		others := slices.DeleteFunc(slices.Clone(is.rules), func(rule nl.Rule) bool { return rule == mark })
+		if err := a.deleteRules(others...); err != nil {
+			return err
 		}
 		if err := a.deleteRoutes(is.routes, nil, is.routes, table); err != nil {
 			return err
 		}
 		blackhole := blackholeOf(from, table)
-		err := a.tx.do("delete blackhole",
+		err := a.tx.do("delete blackhole of "+from.String(),
 			func() error { return a.h.DeleteRoute(blackhole) },
 			func() error { return a.h.AddRoute(blackhole) })
 		if err != nil {
+			return err
+		}
+		if err := a.deleteRules(mark); err != nil {
 			return err
 		}
 		a.tx.after(func() {
@@ -141,11 +151,43 @@ func (a *applier) deletePolicies() error {
 	return nil
 }
 
+func (a *applier) deleteRules(rules ...nl.Rule) error {
+	for _, rule := range rules {
+		err := a.tx.do("delete rule "+rule.String(),
+			func() error { return a.h.DeleteRule(rule) },
+			func() error { return a.h.AddRule(rule) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // tableSet holds the tables given out, by namespace, so that ports of one
 // namespace that are configured at once do not choose the same.
 type tableSet struct {
 	mu   sync.Mutex
 	used map[uint64]map[int]bool
+}
+
+// claim notes a table that an earlier process has given out.
+func (set *tableSet) claim(cookie uint64, table int) {
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	set.of(cookie)[table] = true
+}
+
+// of returns the tables of a namespace. The caller holds the lock.
+func (set *tableSet) of(cookie uint64) map[int]bool {
+	ours := set.used[cookie]
+	if ours == nil {
+		ours = map[int]bool{}
+		if set.used == nil {
+			set.used = map[uint64]map[int]bool{}
+		}
+		set.used[cookie] = ours
+	}
+	return ours
 }
 
 // tableLease gives out tables of one namespace.
@@ -166,14 +208,7 @@ func (l *tableLease) take(h *nl.Handle) (int, error) {
 	}
 	l.set.mu.Lock()
 	defer l.set.mu.Unlock()
-	ours := l.set.used[l.cookie]
-	if ours == nil {
-		ours = map[int]bool{}
-		if l.set.used == nil {
-			l.set.used = map[uint64]map[int]bool{}
-		}
-		l.set.used[l.cookie] = ours
-	}
+	ours := l.set.of(l.cookie)
 	table := firstTable
 	for l.others[table] || ours[table] {
 		table++

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/weft-project/weft/internal/netns"
@@ -23,10 +24,19 @@ const (
 	endpointAlias = "weft:endpoint:" // + leg id
 )
 
-// portKey is a workload's interface: namespace cookie and name.
+// portKey is a workload's interface: namespace cookie and name, or the tunnel to
+// it.
 type portKey struct {
 	cookie uint64
 	name   string
+	far    xconnect.TunnelKey
+}
+
+func (k portKey) String() string {
+	if k.far.VNI != 0 {
+		return fmt.Sprintf("VNI %d of %s", k.far.VNI, k.far.Remote)
+	}
+	return k.name
 }
 
 // port is a client port and its legs. What follows turn is guarded
@@ -42,10 +52,16 @@ type port struct {
 	carrier bool // of the client's outer end
 	legs    map[string]*leg
 	set     []xconnect.Leg // as written last
+	// inherited is what an adopted client interface had. While legs are adopted,
+	// nobody knows which of it they want.
+	inherited *config
 }
 
-// end is a pair of ends: outer is 0 while the interface does not exist.
+// end is a pair of ends: outer is 0 while the interface does not exist. Or it is
+// on another node.
 type end struct {
+	tunnel    *Tunnel // to the other node; of in only the MAC counts
+	adopted   bool    // found, not made; in.ours is not known before it is read
 	outer     int
 	outerName string
 	in        inner
@@ -61,6 +77,9 @@ type leg struct {
 	carrier   bool // of the endpoint's outer end
 	up        bool // the outer end is administratively up
 	withdrawn bool
+	vacated   bool  // its addresses are off the client's interface
+	adopted   bool  // want is not known but for its ID
+	owner     owner // of an adopted tunnel, whose leg's ID is not known
 }
 
 func newPort(key portKey) *port {
@@ -81,14 +100,39 @@ func (p *port) unlock() { <-p.turn }
 // ids returns the legs' ids in the order that decides conflicts.
 func (p *port) ids() []string { return slices.Sorted(maps.Keys(p.legs)) }
 
-// clientSides returns what the legs want of the client's interface.
-func (p *port) clientSides() []Side {
+// want returns what the legs want of the client's interface.
+func (p *port) want() config {
 	sides := make([]Side, 0, len(p.legs))
 	for _, id := range p.ids() {
-		sides = append(sides, p.legs[id].want.Client)
+		l := p.legs[id]
+		if l.adopted {
+			continue
+		}
+		side := l.want.Client
+		if l.vacated {
+			side.Addresses = slices.DeleteFunc(slices.Clone(side.Addresses), side.leases)
+		}
+		sides = append(sides, side)
 	}
-	return sides
+	c := union(sides)
+	if p.inherited != nil {
+		c.inherit(*p.inherited)
+	}
+	return c
 }
+
+// inherits says that there are legs of which only the traces are known.
+func (p *port) inherits() bool {
+	for _, l := range p.legs {
+		if l.adopted {
+			return true
+		}
+	}
+	return false
+}
+
+// exists says that frames can be sent to the end.
+func (e *end) exists() bool { return e.outer != 0 || e.tunnel != nil }
 
 // live returns the legs for frames of the client: those whose endpoint is up.
 // The only leg is used in any case; there is no better one.
@@ -96,12 +140,18 @@ func (p *port) live() []xconnect.Leg {
 	var usable, live []xconnect.Leg
 	for _, id := range p.ids() {
 		l := p.legs[id]
-		if l.withdrawn || l.endpoint.outer == 0 {
+		if l.withdrawn || !l.endpoint.exists() {
 			continue
 		}
 		way := xconnect.Leg{IfIndex: l.endpoint.outer, MAC: l.endpoint.in.mac, Local: l.want.Local}
+		if t := l.endpoint.tunnel; t != nil {
+			way.Tunnel = t.Tunnel
+		}
+		if way.MAC == nil { // of an adopted leg that was not in use
+			way.MAC = noMAC
+		}
 		usable = append(usable, way)
-		if l.carrier {
+		if l.carrier && l.endpoint.in.mac != nil {
 			live = append(live, way)
 		}
 	}
@@ -109,6 +159,16 @@ func (p *port) live() []xconnect.Leg {
 		return usable
 	}
 	return live
+}
+
+// The names of outer ends begin with it.
+const (
+	clientPrefix   = "wc-"
+	endpointPrefix = "we-"
+)
+
+func outerPrefix(name string) bool {
+	return strings.HasPrefix(name, clientPrefix) || strings.HasPrefix(name, endpointPrefix)
 }
 
 // outerName names an outer end by what it belongs to: a restarted process
@@ -160,7 +220,7 @@ func (s *Stitcher) veth(t *tx, host *nl.Handle, e *end, v nl.Veth) error {
 	if err != nil {
 		return err
 	}
-	e.outer, e.outerName, e.configured = link.Index, v.Name, false
+	*e = end{outer: link.Index, outerName: v.Name, in: e.in}
 	e.in.lead(v.PeerNetNS)
 	e.in.name, e.in.index, e.in.mac = v.PeerName, peer.Index, peer.MAC
 	e.in.ours = config{mtu: peer.MTU}
@@ -172,6 +232,9 @@ func (s *Stitcher) veth(t *tx, host *nl.Handle, e *end, v nl.Veth) error {
 // configure brings an inner end to what is wanted. fresh says that it has
 // been made just now, in state up.
 func (s *Stitcher) configure(t *tx, h *nl.Handle, e *end, want config, fresh, up bool) error {
+	if err := s.recover(h, e); err != nil {
+		return err
+	}
 	is := reality{up: up, mtu: e.in.ours.mtu}
 	if !fresh {
 		var err error
@@ -202,7 +265,7 @@ func (t *tx) setMTU(host, inside *nl.Handle, e *end, mtu int) error {
 		if err != nil || old.MTU == mtu {
 			return err
 		}
-		return t.must("set MTU", func() error { return h.SetMTU(index, mtu) },
+		return t.must(fmt.Sprintf("set MTU %d", mtu), func() error { return h.SetMTU(index, mtu) },
 			func() error { return h.SetMTU(index, old.MTU) })
 	}
 	outer := func() error { return set(host, e.outer) }
@@ -239,5 +302,5 @@ func (s *Stitcher) writeSet(t *tx, p *port) error {
 }
 
 func sameLeg(a, b xconnect.Leg) bool {
-	return a.IfIndex == b.IfIndex && a.Local == b.Local && string(a.MAC) == string(b.MAC)
+	return a.IfIndex == b.IfIndex && a.Tunnel == b.Tunnel && a.Local == b.Local && string(a.MAC) == string(b.MAC)
 }

@@ -25,6 +25,9 @@ func (s *Stitcher) remove(ends ...*end) error {
 		if e.outer != 0 {
 			errs = append(errs, s.forget(e))
 		}
+		if e.tunnel != nil {
+			errs = append(errs, s.leave(e))
+		}
 	}
 	return errors.Join(errs...)
 }

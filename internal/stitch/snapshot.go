@@ -18,6 +18,7 @@ type PortStatus struct {
 	IfIndex   int              // inside, 0 while the interface does not exist
 	Outer     int              // outer end, likewise
 	MAC       net.HardwareAddr // inside
+	Tunnel    *Tunnel          // to the interface, on another node
 	Carrier   bool
 	Legs      []LegStatus // by ID
 }
@@ -31,9 +32,11 @@ type LegStatus struct {
 	Outer     int
 	MAC       net.HardwareAddr
 	Local     bool
-	Carrier   bool // the endpoint's interface is up
-	Active    bool // the client's frames may take it
+	Tunnel    *Tunnel // to the endpoint, on another node
+	Carrier   bool    // the endpoint's interface is up
+	Active    bool    // the client's frames may take it
 	Withdrawn bool
+	Adopted   bool // from an earlier process, and not claimed yet
 }
 
 // Snapshot returns all ports and legs, by namespace and interface.
@@ -60,7 +63,8 @@ func (s *Stitcher) Snapshot(ctx context.Context) ([]PortStatus, error) {
 func (p *port) status() PortStatus {
 	status := PortStatus{
 		NetNS: p.client.in.path, Cookie: p.key.cookie, Interface: p.key.name,
-		IfIndex: p.client.in.index, Outer: p.client.outer, MAC: p.client.in.mac, Carrier: p.carrier,
+		IfIndex: p.client.in.index, Outer: p.client.outer, MAC: p.client.in.mac,
+		Tunnel: p.client.tunnel, Carrier: p.carrier,
 	}
 	if p.client.outer == 0 {
 		status.IfIndex = 0
@@ -71,9 +75,11 @@ func (p *port) status() PortStatus {
 			ID: id, NetNS: l.endpoint.in.path, Interface: l.endpoint.in.name,
 			IfIndex: l.endpoint.in.index, Outer: l.endpoint.outer, MAC: l.endpoint.in.mac,
 			Local: l.want.Local, Carrier: l.carrier, Withdrawn: l.withdrawn,
+			Tunnel: l.endpoint.tunnel, Adopted: l.adopted,
 		}
 		for _, way := range p.set {
-			one.Active = one.Active || way.IfIndex == one.Outer
+			one.Active = one.Active || l.endpoint.exists() && way.IfIndex == one.Outer &&
+				(one.Tunnel == nil || way.Tunnel.Key() == one.Tunnel.Key())
 		}
 		status.Legs = append(status.Legs, one)
 	}

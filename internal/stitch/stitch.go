@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/pkg/dataplane/xconnect"
@@ -26,6 +27,8 @@ var (
 	ErrAddressTaken     = errors.New("address is taken by another interface")
 	ErrInvalidLeg       = errors.New("invalid leg")
 	ErrTooManyLegs      = xconnect.ErrTooManyLegs
+	ErrTunnelTaken      = errors.New("tunnel is taken by another connection")
+	ErrNoVNI            = errors.New("no free VNI")
 	ErrClosed           = errors.New("stitcher is closed")
 )
 
@@ -71,6 +74,13 @@ type Side struct {
 	Routes     []Route
 	Neighbours []Neighbour
 	Policies   []Policy
+	// Lease is how long, from the call on, the side may have those of its
+	// addresses that no policy routes from. Then the kernel takes them away, so
+	// that they can be given to somebody else whatever has become of this
+	// process. 0: as long as there is the leg.
+	Lease time.Duration
+
+	until time.Time // the end of the lease, zero without one
 }
 
 // Leg joins a client with an endpoint.
@@ -81,14 +91,35 @@ type Leg struct {
 	Local            bool // preferred to legs that are not
 }
 
+// Remotes follow the other nodes that tunnels lead to. Its methods must not call
+// the Stitcher.
+type Remotes interface {
+	// Join starts to follow the far end of a tunnel, Leave ends it.
+	Join(t Tunnel)
+	Leave(t Tunnel)
+	// SetCarrier tells the far end the carrier of ours.
+	SetCarrier(t Tunnel, up bool)
+	// Carrier tells whether the far node lives and its end has carrier. It is
+	// not known before the first answer.
+	Carrier(t Tunnel) (up, known bool)
+	Close() error
+}
+
 // Options configure a Stitcher.
 type Options struct {
 	// NetNS is the namespace of the outer ends; empty is the present one.
 	NetNS string
 	// Gateway is the anycast MAC; nil is xconnect.DefaultGateway.
 	Gateway net.HardwareAddr
-	// PinDir is passed to the cross-connect.
+	// PinDir is passed to the cross-connect. With it, what an earlier Stitcher
+	// has left there is adopted.
 	PinDir string
+	// Grace is how long adopted legs are kept without a Connect; 0 is
+	// DefaultGrace.
+	Grace time.Duration
+	// Remotes makes what follows other nodes; nil: they count as up. It calls
+	// changed when Carrier returns something else for a tunnel.
+	Remotes func(plane *xconnect.XConnect, changed func(xconnect.Tunnel)) (Remotes, error)
 	// Logger gets what happens outside a call; nil is slog.Default.
 	Logger *slog.Logger
 
@@ -97,6 +128,9 @@ type Options struct {
 	hook func(step string) error
 }
 
+// DefaultGrace is longer than any connection lives without a refresh.
+const DefaultGrace = 15 * time.Minute
+
 // Stitcher makes, changes and removes legs. Its methods may be called
 // concurrently; those of one client interface wait for each other.
 type Stitcher struct {
@@ -104,14 +138,17 @@ type Stitcher struct {
 	log     *slog.Logger
 	xc      *xconnect.XConnect
 	handles handlePool
+	remotes Remotes
 	stop    context.CancelFunc
 	work    sync.WaitGroup // refreshes and deletions under way
 
 	mu         sync.Mutex
 	closed     bool
 	ports      map[portKey]*port
-	legs       map[string]*port   // by leg id
-	byIndex    map[int]*port      // by outer end of client and endpoint
+	legs       map[string]*port // by leg id
+	byIndex    map[int]*port    // by outer end of client and endpoint
+	far        map[xconnect.TunnelKey]*far
+	vnis       vniSet
 	departures map[int]*departure // by outer end that is being deleted
 	tables     tableSet           // has a lock of its own
 }
@@ -120,6 +157,9 @@ type Stitcher struct {
 func New(opts Options) (*Stitcher, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
+	}
+	if opts.Grace == 0 {
+		opts.Grace = DefaultGrace
 	}
 	xc, err := xconnect.Open(xconnect.Config{NetNS: opts.NetNS, Gateway: opts.Gateway, PinDir: opts.PinDir})
 	if err != nil {
@@ -130,12 +170,31 @@ func New(opts Options) (*Stitcher, error) {
 		opts: opts, log: opts.Logger, xc: xc, handles: handlePool{netNS: opts.NetNS}, stop: cancel,
 		ports: map[portKey]*port{}, legs: map[string]*port{}, byIndex: map[int]*port{},
 		departures: map[int]*departure{}, tables: tableSet{},
+		far: map[xconnect.TunnelKey]*far{}, vnis: vniSet{},
 	}
-	if err := nl.WatchLinks(ctx, opts.NetNS, s.event); err != nil {
+	if err := s.start(ctx); err != nil {
 		cancel()
-		return nil, errors.Join(err, xc.Close(false))
+		return nil, errors.Join(err, s.end(true))
 	}
 	return s, nil
+}
+
+func (s *Stitcher) start(ctx context.Context) (err error) {
+	s.remotes = noRemotes{}
+	if s.opts.Remotes != nil {
+		if s.remotes, err = s.opts.Remotes(s.xc, s.RemoteChanged); err != nil {
+			s.remotes = noRemotes{}
+			return err
+		}
+	}
+	if err := s.adopt(); err != nil {
+		return err
+	}
+	if err := nl.WatchLinks(ctx, s.opts.NetNS, s.event); err != nil {
+		return err
+	}
+	s.collectLater(ctx)
+	return nil
 }
 
 // Close ends the work. With keep, all interfaces remain and go on forwarding;
@@ -157,8 +216,12 @@ func (s *Stitcher) Close(keep bool) error {
 	}
 	s.stop()
 	s.work.Wait()
-	errs = append(errs, s.handles.close(), s.xc.Close(keep))
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.end(keep))...)
+}
+
+// end gives back what New has acquired.
+func (s *Stitcher) end(keep bool) error {
+	return errors.Join(s.remotes.Close(), s.handles.close(), s.xc.Close(keep))
 }
 
 func (s *Stitcher) ids() []string {
@@ -166,6 +229,9 @@ func (s *Stitcher) ids() []string {
 	defer s.mu.Unlock()
 	return slices.Sorted(maps.Keys(s.legs))
 }
+
+// AttachDevice lets frames in from a VXLAN device of the node.
+func (s *Stitcher) AttachDevice(ifindex int) error { return s.xc.AttachDevice(ifindex) }
 
 // Counters returns the frames that the cross-connect has seen, by reason.
 func (s *Stitcher) Counters() (map[xconnect.Reason]uint64, error) { return s.xc.Counters() }

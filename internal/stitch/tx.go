@@ -12,6 +12,7 @@ import (
 // tx collects how to take back the changes of a call that may fail half way.
 type tx struct {
 	hook   func(step string) error
+	plan   func(step string) // gets the steps instead of their being made
 	undo   []func() error
 	commit []func()
 }
@@ -20,6 +21,10 @@ type tx struct {
 // What is there already (or gone already) is no error, and then it is not
 // ours to take back.
 func (t *tx) do(step string, change, inverse func() error) error {
+	if t.plan != nil {
+		t.plan(step)
+		return nil
+	}
 	if t.hook != nil {
 		if err := t.hook(step); err != nil {
 			return err
@@ -38,6 +43,10 @@ func (t *tx) do(step string, change, inverse func() error) error {
 
 // must is do for changes whose absence or presence is an error.
 func (t *tx) must(step string, change, inverse func() error) error {
+	if t.plan != nil {
+		t.plan(step)
+		return nil
+	}
 	if t.hook != nil {
 		if err := t.hook(step); err != nil {
 			return err
@@ -65,6 +74,16 @@ func restore[T any](t *tx, variable *T) {
 
 // after runs fn when all has succeeded.
 func (t *tx) after(fn func()) { t.commit = append(t.commit, fn) }
+
+// undoAll takes everything back that a plan has noted, and returns err.
+func (t *tx) undoAll(err error) error {
+	for _, inverse := range slices.Backward(t.undo) {
+		if undo := inverse(); err == nil {
+			err = undo
+		}
+	}
+	return err
+}
 
 // end finishes the transaction: err is the call's.
 func (t *tx) end(err error) error {

@@ -29,11 +29,17 @@ func (l Leg) validate() error {
 	if len(l.ID) > maxID {
 		errs = append(errs, fmt.Errorf("id has %d bytes, at most %d are possible: %w", len(l.ID), maxID, ErrInvalidLeg))
 	}
+	if l.Client.Tunnel != nil && l.Endpoint.Tunnel != nil {
+		errs = append(errs, fmt.Errorf("both sides are on other nodes: %w", ErrInvalidLeg))
+	}
 	errs = append(errs, sideError("client", l.Client.validate()), sideError("endpoint", l.Endpoint.validate()))
 	return errors.Join(errs...)
 }
 
 func (s Side) validate() error {
+	if s.Tunnel != nil {
+		return errors.Join(s.Tunnel.validate(), checkMAC("MAC", s.MAC))
+	}
 	errs := []error{checkName(s.Interface), checkMAC("MAC", s.MAC)}
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf(format+": %w", append(args, ErrInvalidLeg)...))
@@ -75,6 +81,20 @@ func (s Side) validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (t Tunnel) validate() error {
+	switch {
+	case t.Device <= 0:
+		return fmt.Errorf("tunnel device %d: %w", t.Device, ErrInvalidLeg)
+	case t.VNI == 0 || t.VNI > maxVNI || t.VNI == controlVNI:
+		return fmt.Errorf("VNI %d is not between 1 and %d, or is %d: %w", t.VNI, maxVNI, controlVNI, ErrInvalidLeg)
+	case !t.Remote.IsValid() || t.Remote.IsUnspecified() || t.Remote.IsMulticast() || t.Remote.Is4In6():
+		return fmt.Errorf("remote address %s: %w", t.Remote, ErrInvalidLeg)
+	case !t.Local.IsValid() || t.Local.Is4() != t.Remote.Is4():
+		return fmt.Errorf("local address %s to remote %s: %w", t.Local, t.Remote, ErrInvalidLeg)
+	}
+	return nil
 }
 
 // checkName applies the kernel's rules (dev_valid_name).

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -124,6 +125,32 @@ func loopbackUp(path string) error {
 		return err
 	}
 	return h.SetUp(lo.Index)
+}
+
+// PinDir returns a directory in a BPF file system of the test's own; what it pins
+// there has to go with it.
+func PinDir(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
+		t.Fatalf("mount bpffs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Errorf("unmount bpffs: %v", err)
+		}
+	})
+	return filepath.Join(dir, "weft")
+}
+
+// Links returns all links of a namespace.
+func Links(t testing.TB, path string) []nl.Link {
+	t.Helper()
+	links, err := Handle(t, path).Links()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return links
 }
 
 // DeleteNetNS removes the name of a namespace made by NetNS now.

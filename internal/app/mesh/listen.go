@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+
+	"github.com/weft-project/weft/pkg/networkservice/dial"
 )
 
 // Server serves gRPC on one or more URLs until Stop.
@@ -26,6 +28,11 @@ type Server struct {
 // registers. It returns when every socket accepts connections. The sockets'
 // files are readable by root only.
 func Serve(security Security, urls []*url.URL, register func(*grpc.Server)) (*Server, error) {
+	return serve(security, urls, func(s *grpc.Server, _ []*url.URL) { register(s) })
+}
+
+// serve is Serve for those that need to know where they are served.
+func serve(security Security, urls []*url.URL, register func(*grpc.Server, []*url.URL)) (*Server, error) {
 	if len(urls) == 0 {
 		return nil, errors.New("no URL to listen on")
 	}
@@ -44,7 +51,7 @@ func Serve(security Security, urls []*url.URL, register func(*grpc.Server)) (*Se
 		listeners = append(listeners, listener)
 		s.urls = append(s.urls, urlOf(listener.Addr()))
 	}
-	register(s.grpc)
+	register(s.grpc, s.urls)
 	for _, listener := range listeners {
 		s.group.Go(func() error { return s.grpc.Serve(listener) })
 	}
@@ -74,7 +81,8 @@ func (s *Server) Stop() error {
 func listen(u *url.URL) (net.Listener, error) {
 	switch u.Scheme {
 	case "tcp":
-		listener, err := net.Listen("tcp", u.Host)
+		config := net.ListenConfig{KeepAliveConfig: dial.KeepAlive, Control: dial.Control}
+		listener, err := config.Listen(context.Background(), "tcp", u.Host)
 		if err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", u, err)
 		}

@@ -13,64 +13,56 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/discoverforwarder"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/netsvcmonitor"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/adapters"
-	"github.com/networkservicemesh/sdk/pkg/registry/common/begin"
-	registryclientinfo "github.com/networkservicemesh/sdk/pkg/registry/common/clientinfo"
-	"github.com/networkservicemesh/sdk/pkg/registry/common/expire"
-	"github.com/networkservicemesh/sdk/pkg/registry/common/grpcmetadata"
 	"github.com/networkservicemesh/sdk/pkg/registry/common/memory"
 	registryrecvfd "github.com/networkservicemesh/sdk/pkg/registry/common/recvfd"
-	"github.com/networkservicemesh/sdk/pkg/registry/common/setpayload"
-	"github.com/networkservicemesh/sdk/pkg/registry/common/setregistrationtime"
-	"github.com/networkservicemesh/sdk/pkg/registry/common/updatepath"
 	registryadapters "github.com/networkservicemesh/sdk/pkg/registry/core/adapters"
-	registrychain "github.com/networkservicemesh/sdk/pkg/registry/core/chain"
-	"github.com/networkservicemesh/sdk/pkg/registry/utils/metadata"
 	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
 	"google.golang.org/grpc"
 
+	"github.com/weft-project/weft/internal/app/mesh/uplink"
+	"github.com/weft-project/weft/internal/app/mesh/watchdog"
 	"github.com/weft-project/weft/pkg/networkservice/chains/hop"
 	"github.com/weft-project/weft/pkg/networkservice/dial"
 	"github.com/weft-project/weft/pkg/networkservice/fd"
 )
 
-// manager is the SDK's nsmgr and registry (chains/nsmgr, chains/memory) made of
-// the SDK's elements, except for what breaks or slows down here. The registry
-// answers with socket paths, not with descriptors of sockets, because one
-// endpoint whose socket is gone would end the watches of everybody else.
+// manager is the SDK's nsmgr made of the SDK's elements, except for what breaks
+// or slows down here. It always answers from a memory of its own, which the
+// uplink keeps the same as the registry where there is one for several nodes
+// (package uplink). It answers with socket paths, not with descriptors of
+// sockets, because one endpoint whose socket is gone would end the watches of
+// everybody else. Endpoints whose socket is gone are forgotten (package watchdog).
 // Namespaces are passed on without holding them (package fd), over gRPC
 // connections that all NSM connections share (package dial).
 type manager struct {
 	endpoint  endpoint.Endpoint
 	services  registryapi.NetworkServiceRegistryServer
 	endpoints registryapi.NetworkServiceEndpointRegistryServer
+	uplink    *uplink.Uplink // nil without a registry elsewhere
 }
 
-func newManager(ctx context.Context, config Config, pool *dial.Pool) *manager {
-	generate := config.Security.TokenGenerator
-	m := &manager{
-		services: registrychain.NewNetworkServiceRegistryServer(
-			grpcmetadata.NewNetworkServiceRegistryServer(),
-			updatepath.NewNetworkServiceRegistryServer(generate),
-			metadata.NewNetworkServiceServer(),
-			setpayload.NewNetworkServiceRegistryServer(),
-			memory.NewNetworkServiceRegistryServer(),
-		),
-	}
-	store := memory.NewNetworkServiceEndpointRegistryServer()
-	m.endpoints = registrychain.NewNetworkServiceEndpointRegistryServer(
-		grpcmetadata.NewNetworkServiceEndpointRegistryServer(),
-		updatepath.NewNetworkServiceEndpointRegistryServer(generate),
-		begin.NewNetworkServiceEndpointRegistryServer(),
-		metadata.NewNetworkServiceEndpointServer(),
-		registryclientinfo.NewNetworkServiceEndpointRegistryServer(),
-		setregistrationtime.NewNetworkServiceEndpointRegistryServer(),
-		expire.NewNetworkServiceEndpointRegistryServer(ctx, expire.WithDefaultExpiration(endpointExpiration)),
+func newManager(ctx context.Context, config Config, pool *dial.Pool, upstream grpc.ClientConnInterface, url string) *manager {
+	serviceStore := memory.NewNetworkServiceRegistryServer()
+	endpointStore := memory.NewNetworkServiceEndpointRegistryServer()
+	m := &manager{}
+	var publishService []registryapi.NetworkServiceRegistryServer
+	receive := []registryapi.NetworkServiceEndpointRegistryServer{
 		registryrecvfd.NewNetworkServiceEndpointRegistryServer(registryrecvfd.WithForwarderServiceName(forwarderService)),
-		store,
-	)
+		watchdog.NewServer(ctx, pool),
+	}
+	if upstream != nil {
+		m.uplink = uplink.New(uplink.Config{
+			Registry: upstream, URL: url, Private: []string{forwarderService},
+			Services: serviceStore, Endpoints: endpointStore,
+		})
+		publishService = append(publishService, m.uplink.ServicesServer())
+		receive = append(receive, m.uplink.EndpointsServer())
+	}
+	m.services = newServices(config.Security, append(publishService, serviceStore)...)
+	m.endpoints = newEndpoints(ctx, config.Security, append(receive, endpointStore)...)
 	services := registryadapters.NetworkServiceServerToClient(m.services)
-	endpoints := registryadapters.NetworkServiceEndpointServerToClient(store)
-	m.endpoint = endpoint.NewServer(ctx, generate,
+	endpoints := registryadapters.NetworkServiceEndpointServerToClient(endpointStore)
+	m.endpoint = endpoint.NewServer(ctx, config.Security.TokenGenerator,
 		endpoint.WithName(config.Name),
 		endpoint.WithAdditionalFunctionality(
 			adapters.NewClientToServer(clientinfo.NewClient()),

@@ -51,7 +51,11 @@ func NewNSClient(ctx context.Context, connectTo *url.URL, security Security) reg
 // Dial returns a gRPC connection to the nsmgr (or registry) at connectTo. It
 // connects when it is used, and anew when it is lost.
 func Dial(connectTo *url.URL, security Security) (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient(grpcutils.URLToTarget(connectTo), dialOptions(security)...)
+	options := dialOptions(security)
+	if connectTo.Scheme == "tcp" {
+		options = append(options, grpc.WithContextDialer(dial.TCP))
+	}
+	conn, err := grpc.NewClient(grpcutils.URLToTarget(connectTo), options...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", connectTo, err)
 	}

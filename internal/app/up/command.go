@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weft-project/weft/internal/cli"
 	"github.com/weft-project/weft/internal/log"
 	"github.com/weft-project/weft/internal/preflight"
 )
@@ -17,9 +18,9 @@ import (
 // NewCommand returns `weft up`.
 func NewCommand() *cobra.Command {
 	var (
-		file, level string
-		check       bool
-		flags       Config
+		file, level, tunnelIP string
+		check                 bool
+		flags                 Config
 	)
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -29,9 +30,18 @@ the resource daemon and the load balancers of the configuration file in one
 process, until it is interrupted.`,
 		Example: `  weft up                              # a host with workloads only
   weft up --config /etc/weft/up.yaml   # with load balancers
-  weft up --config up.yaml --check     # say what is wrong with the file and exit`,
+  weft up --config up.yaml --check     # say what is wrong with the file and exit
+
+  # two hosts
+  weft up --tunnel-ip 192.0.2.1 --nsmgr-listen tcp://192.0.2.1:5001 --registry-listen tcp://192.0.2.1:5000
+  weft up --tunnel-ip 192.0.2.2 --nsmgr-listen tcp://192.0.2.2:5001 --registry tcp://192.0.2.1:5000`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if tunnelIP != "" {
+				if err := flags.TunnelIP.UnmarshalText([]byte(tunnelIP)); err != nil {
+					return cli.Usagef("--tunnel-ip: %w", err)
+				}
+			}
 			config, err := merged(file, flags)
 			if err != nil {
 				return err
@@ -58,6 +68,10 @@ process, until it is interrupted.`,
 	f.StringVar(&flags.StateDir, "state-dir", "", "directory of what must survive a reboot (default /var/lib/weft)")
 	f.StringVar(&flags.NetNS, "netns", "", "namespace of the node's ends of all interfaces (default: this one)")
 	f.StringVar(&flags.MetricsAddress, "metrics", "", "address to serve Prometheus metrics on, such as 127.0.0.1:9090")
+	f.StringVar(&flags.Registry, "registry", "", "URL of another host's registry, tcp://host:port (default: an own one)")
+	f.StringVar(&flags.RegistryListen, "registry-listen", "", "URL to serve a registry to other hosts on, tcp://host:port")
+	f.StringVar(&flags.NSMgrListen, "nsmgr-listen", "", "URL where other hosts reach this one, tcp://host:port")
+	f.StringVar(&tunnelIP, "tunnel-ip", "", "address of this host for tunnels to others")
 	f.StringVar(&level, "log-level", "info", "trace, debug, info, warn or error")
 	f.BoolVar(&check, "check", false, "check the configuration and exit")
 	return cmd
@@ -75,10 +89,15 @@ func merged(file string, flags Config) (Config, error) {
 	for _, pair := range []struct{ to, from *string }{
 		{&config.Node, &flags.Node}, {&config.RunDir, &flags.RunDir}, {&config.StateDir, &flags.StateDir},
 		{&config.NetNS, &flags.NetNS}, {&config.MetricsAddress, &flags.MetricsAddress},
+		{&config.Registry, &flags.Registry}, {&config.RegistryListen, &flags.RegistryListen},
+		{&config.NSMgrListen, &flags.NSMgrListen},
 	} {
 		if *pair.from != "" {
 			*pair.to = *pair.from
 		}
+	}
+	if flags.TunnelIP.IsValid() {
+		config.TunnelIP = flags.TunnelIP
 	}
 	return config, config.Validate()
 }

@@ -35,6 +35,17 @@ type Config struct {
 	// MetricsAddress serves Prometheus metrics over HTTP, such as
 	// 127.0.0.1:9090; none when empty.
 	MetricsAddress string `yaml:"metrics"`
+	// Registry is the URL of the registry of several nodes, tcp://host:port;
+	// empty: this host has its own.
+	Registry string `yaml:"registry"`
+	// RegistryListen is the URL to serve a registry to other nodes on,
+	// tcp://host:port; this host uses it, too.
+	RegistryListen string `yaml:"registry-listen"`
+	// NSMgrListen is the URL where other nodes reach this one's nsmgr,
+	// tcp://host:port. Needed with one of the above.
+	NSMgrListen string `yaml:"nsmgr-listen"`
+	// TunnelIP is this host's address for tunnels to other nodes.
+	TunnelIP netip.Addr `yaml:"tunnel-ip"`
 	// Replicas are the load-balancer endpoints to run on this host.
 	Replicas []Replica `yaml:"replicas"`
 
@@ -103,6 +114,7 @@ func (c Config) Validate() error {
 			problems = append(problems, fmt.Errorf("%s: %q is not an absolute path", field, dir))
 		}
 	}
+	problems = append(problems, c.validateNodes()...)
 	for i, r := range c.Replicas {
 		where := fmt.Sprintf("replicas[%d]", i)
 		for field, value := range map[string]string{

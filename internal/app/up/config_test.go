@@ -48,7 +48,7 @@ func TestLoad(t *testing.T) {
 			Prefixes: []netip.Prefix{netip.MustParsePrefix("172.16.1.0/24"), netip.MustParsePrefix("fd00:1::/64")},
 		}},
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if got, err := load(t, ""); err != nil || got.Replicas != nil {
@@ -71,6 +71,11 @@ func TestBadConfigurations(t *testing.T) {
 			"replicas[0].interface: missing", "replicas[0].prefixes: missing",
 		}},
 		{"VLAN", good + "  vlan: 5000\n", []string{"replicas[0].vlan: 5000"}},
+		{"nodes", good + "registry: 192.0.2.1:5000\nregistry-listen: tcp://192.0.2.1:5000\ntunnel-ip: 127.0.0.1\n", []string{
+			`registry: "192.0.2.1:5000" is not tcp://host:port`, "registry-listen: a host with registry", "tunnel-ip: 127.0.0.1 is no address",
+		}},
+		{"unreachable", good + "registry: tcp://192.0.2.1:5000\n", []string{"nsmgr-listen: missing"}},
+		{"reachable for nothing", good + "nsmgr-listen: tcp://192.0.2.1:5000\n", []string{"nsmgr-listen: is for other nodes"}},
 		{"table size", good + "  table-size: 65536\n", []string{"replicas[0].table-size: 65536 is not a prime number"}},
 		{"mode", good + "  mode: fast\n", []string{`mode "fast": neither auto, tcx nor xdp`}},
 		{"flows", good + "  max-flows: -1\n", []string{"replicas[0].max-flows: -1 is not within 0 to 1048576"}},

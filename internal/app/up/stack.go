@@ -68,22 +68,13 @@ func Start(ctx context.Context, config Config) (_ *Stack, err error) {
 
 func (s *Stack) onStop(release func() error) { s.release = append(s.release, release) }
 
-// Components outlive the context of Start: Stop ends them in order.
-func (s *Stack) startMesh(ctx context.Context) (err error) {
-	s.mesh, err = mesh.Start(context.WithoutCancel(ctx), mesh.Config{Dir: s.config.RunDir, Security: s.security})
-	if err != nil {
-		return err
-	}
-	s.onStop(s.mesh.Stop)
-	return nil
-}
-
 func (s *Stack) startForwarder(ctx context.Context) error {
 	f, err := forwarder.Start(context.WithoutCancel(ctx), forwarder.Config{
 		Name:      "forwarder-" + s.config.Node,
 		ConnectTo: s.mesh.URL(),
 		ListenOn:  s.socket("forwarder"),
 		NetNS:     s.config.NetNS,
+		TunnelIP:  s.config.TunnelIP,
 	}, forwarder.Deps{Security: s.security, Log: s.config.Log, Metrics: s.metrics})
 	if err != nil {
 		return err

@@ -170,6 +170,16 @@ func (b *Block) write(program *ebpf.Program) error {
 	return nil
 }
 
+// Joined tells whether an interface has the program; one that is gone has not.
+func (b *Block) Joined(ifindex int) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.netlink == nil {
+		return false, errClosed
+	}
+	return b.joined(ifindex)
+}
+
 func (b *Block) joined(ifindex int) (bool, error) {
 	id, err := b.netlink.IngressBlock(ifindex)
 	if err != nil && !errors.Is(err, nl.ErrNotFound) {

@@ -147,6 +147,15 @@ func (x *XConnect) Attach(ifindex int) error {
 	return nil
 }
 
+// Attached tells whether an outer end has the program.
+func (x *XConnect) Attached(ifindex int) (bool, error) {
+	attached, err := x.block.Joined(ifindex)
+	if err != nil {
+		return false, fmt.Errorf("look for xconnect on interface %d: %w", ifindex, err)
+	}
+	return attached, nil
+}
+
 // SetClient makes the outer end a client port with exactly these legs, in one
 // atomic step.
 func (x *XConnect) SetClient(ifindex int, legs []Leg) error {

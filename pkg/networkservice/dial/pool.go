@@ -143,18 +143,16 @@ type dialFunc func(ctx context.Context, address string) (net.Conn, error)
 
 // route returns the gRPC target of u and the function that reaches it.
 func route(u *url.URL) (string, dialFunc, error) {
-	var dialer net.Dialer
 	switch u.Scheme {
 	case "unix":
+		var dialer net.Dialer
 		path := u.Path + u.Opaque
 		// The name in the target is the authority that the peer sees.
 		return "passthrough:///localhost", func(ctx context.Context, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", path)
 		}, nil
 	case "tcp":
-		return "dns:///" + u.Host, func(ctx context.Context, address string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "tcp", address)
-		}, nil
+		return "dns:///" + u.Host, TCP, nil
 	}
 	return "", nil, fmt.Errorf("connect to %s: scheme %q is neither unix nor tcp", u, u.Scheme)
 }

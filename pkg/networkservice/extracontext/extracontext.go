@@ -32,6 +32,10 @@ const (
 	DrainKey = "weft.dev/drain"
 	// LinkKey says who sets the endpoint's interface up.
 	LinkKey = "weft.dev/link"
+	// LeaseKey holds for how many seconds from the Request on the client's
+	// interface may hold the addresses of the connection, VIPs excepted. The
+	// endpoint writes it.
+	LeaseKey = "weft.dev/lease"
 )
 
 // LinkEndpoint is the value of LinkKey by which an endpoint announces that it

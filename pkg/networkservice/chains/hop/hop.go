@@ -12,6 +12,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
 
 	"github.com/weft-project/weft/pkg/networkservice/dial"
+	"github.com/weft-project/weft/pkg/networkservice/vacate"
 )
 
 // NewClient returns the chain; elements come between dialling and the call.
@@ -21,6 +22,7 @@ func NewClient(name string, pool *dial.Pool, elements ...networkservice.NetworkS
 		begin.NewClient(),
 		metadata.NewClient(),
 		dial.NewClient(pool),
+		vacate.NewClient(),
 	}
 	all = append(all, elements...)
 	return chain.NewNetworkServiceClient(append(all, trimpath.NewClient(), connect.NewClient())...)

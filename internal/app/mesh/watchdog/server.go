@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package watchdog
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/networkservicemesh/api/pkg/api/registry"
+	"github.com/networkservicemesh/sdk/pkg/registry/common/begin"
+	"github.com/networkservicemesh/sdk/pkg/registry/core/next"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/weft-project/weft/pkg/networkservice/dial"
+)
+
+// GraceLabel is the label of a network service by which its endpoint asks to be
+// kept registered for a duration (such as 30s) after its process has ended.
+const GraceLabel = "weft.dev/restart-grace"
+
+const (
+	// pause between looks at an endpoint that does not answer.
+	pause = 100 * time.Millisecond
+	// probeTimeout bounds one look.
+	probeTimeout = 2 * time.Second
+)
+
+type server struct {
+	ctx  context.Context
+	pool *dial.Pool
+
+	mu      sync.Mutex
+	watched map[string]watch
+}
+
+type watch struct {
+	url    string
+	grace  time.Duration
+	events begin.EventFactory
+	cancel context.CancelFunc
+}
+
+// NewServer returns the element; it works until ctx ends. The pool stays the
+// caller's.
+func NewServer(ctx context.Context, pool *dial.Pool) registry.NetworkServiceEndpointRegistryServer {
+	return &server{ctx: ctx, pool: pool, watched: map[string]watch{}}
+}
+
+func (s *server) Register(ctx context.Context, nse *registry.NetworkServiceEndpoint) (*registry.NetworkServiceEndpoint, error) {
+	answer, err := next.NetworkServiceEndpointRegistryServer(ctx).Register(ctx, nse)
+	if err == nil {
+		s.watch(ctx, answer)
+	}
+	return answer, err
+}
+
+func (s *server) Find(query *registry.NetworkServiceEndpointQuery, server registry.NetworkServiceEndpointRegistry_FindServer) error {
+	return next.NetworkServiceEndpointRegistryServer(server.Context()).Find(query, server)
+}
+
+func (s *server) Unregister(ctx context.Context, nse *registry.NetworkServiceEndpoint) (*emptypb.Empty, error) {
+	s.mu.Lock()
+	if w, ok := s.watched[nse.GetName()]; ok {
+		w.cancel()
+		delete(s.watched, nse.GetName())
+	}
+	s.mu.Unlock()
+	return next.NetworkServiceEndpointRegistryServer(ctx).Unregister(ctx, nse)
+}
+
+// watch begins to watch an endpoint, unless a refresh finds it watched.
+func (s *server) watch(ctx context.Context, nse *registry.NetworkServiceEndpoint) {
+	u, err := url.Parse(nse.GetUrl())
+	if err != nil {
+		return // nobody can reach it
+	}
+	w := watch{url: nse.GetUrl(), grace: grace(nse), events: begin.FromContext(ctx)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if before, ok := s.watched[nse.GetName()]; ok {
+		if before.url == w.url && before.grace == w.grace && before.events == w.events {
+			return
+		}
+		before.cancel()
+	}
+	watched, cancel := context.WithCancel(s.ctx)
+	w.cancel = cancel
+	s.watched[nse.GetName()] = w
+	go func() {
+		defer cancel()
+		if s.follow(watched, u, w.grace) {
+			slog.Info("endpoint has ended", "endpoint", nse.GetName(), "url", w.url)
+			<-w.events.Unregister(begin.CancelContext(watched), begin.ExtendContext(ctx))
+		}
+	}()
+}
+
+func grace(nse *registry.NetworkServiceEndpoint) time.Duration {
+	var longest time.Duration
+	for _, labels := range nse.GetNetworkServiceLabels() {
+		if d, err := time.ParseDuration(labels.GetLabels()[GraceLabel]); err == nil {
+			longest = max(longest, d)
+		}
+	}
+	return longest
+}
+
+// follow returns true when the endpoint has ended, false at the end of ctx.
+func (s *server) follow(ctx context.Context, u *url.URL, grace time.Duration) bool {
+	seen := false
+	var away time.Time // since when it refuses
+	for ctx.Err() == nil {
+		conn, err := s.pool.Get(ctx, u)
+		if err == nil {
+			seen, away = true, time.Time{}
+			for state := conn.GetState(); state == connectivity.Ready && conn.WaitForStateChange(ctx, state); state = conn.GetState() {
+			}
+			conn.Release()
+			continue
+		}
+		if seen && refuses(ctx, u) {
+			if away.IsZero() {
+				away = time.Now()
+			}
+			if time.Since(away) >= grace {
+				return true
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+	return false
+}
+
+// refuses reports whether nobody listens at u; a listener that does not answer is
+// another matter.
+func refuses(ctx context.Context, u *url.URL) bool {
+	dialer := net.Dialer{Timeout: probeTimeout}
+	address := u.Host
+	if u.Scheme == "unix" {
+		address = u.Path + u.Opaque
+	}
+	conn, err := dialer.DialContext(ctx, u.Scheme, address)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist)
+}
