@@ -105,6 +105,11 @@ func New(options Options) (_ *Cluster, err error) {
 	return c, c.awaitUnderlay()
 }
 
+// registry is the URL of the nodes' common registry, on the first one.
+func (c *Cluster) registry() string {
+	return fmt.Sprintf("tcp://%s:%d", nodeIPv4(1), registryPort)
+}
+
 func (c *Cluster) manifests() string { return filepath.Join(c.Dir, "resources.yaml") }
 
 // Start runs every process that has been added and does not run, in order, and

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weft-project/weft/deployments/examples"
+	"github.com/weft-project/weft/internal/app/control"
 	"github.com/weft-project/weft/internal/app/up"
 	"github.com/weft-project/weft/internal/app/weft"
 	"github.com/weft-project/weft/internal/cli"
@@ -21,7 +22,7 @@ import (
 // TestMain lets the test binary be the processes of a cluster.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
-		os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], append(NewCommands(), up.NewCommand())...))
+		os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], append(NewCommands(), up.NewCommand(), control.NewRegistryCommand(), control.NewNSMgrCommand())...))
 	}
 	os.Exit(m.Run())
 }

@@ -26,6 +26,9 @@ const (
 	Up        = "up" // all in one process
 )
 
+// Ports on the underlay.
+const registryPort, managerPort = 5000, 5001
+
 // Node is one machine of the cluster.
 type Node struct {
 	Name       string // node-<number>
@@ -47,9 +50,7 @@ type Node struct {
 func (c *Cluster) makeNode(number byte) (*Node, error) {
 	n := &Node{
 		Name: fmt.Sprintf("node-%d", number), Number: number, cluster: c,
-		// The prefixes for documentation (RFC 5737, RFC 3849): nobody's.
-		IPv4: netip.AddrFrom4([4]byte{192, 0, 2, number}),
-		IPv6: netip.AddrFrom16([16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 15: number}),
+		IPv4: nodeIPv4(number), IPv6: netip.AddrFrom16([16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 15: number}),
 
 		Processes: map[string]*Process{},
 	}
@@ -74,6 +75,10 @@ func (c *Cluster) makeNode(number byte) (*Node, error) {
 	return n, n.addComponents()
 }
 
+// nodeIPv4 is of a prefix for documentation (RFC 5737), nobody's, as the IPv6
+// addresses are (RFC 3849).
+func nodeIPv4(number byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, number}) }
+
 // MountBPF mounts the node's own BPF file system.
 func (n *Node) MountBPF() error {
 	if err := unix.Mount("bpf", n.BPF, "bpf", 0, ""); err != nil {
@@ -97,13 +102,22 @@ func (n *Node) PinDir() string { return filepath.Join(n.BPF, "weft") }
 // admin, or the name of a replica.
 func (n *Node) Socket(name string) string { return filepath.Join(n.Dir, name+".sock") }
 
+// tcp is a URL on the underlay.
+func (n *Node) tcp(port int) string { return fmt.Sprintf("tcp://%s:%d", n.IPv4, port) }
+
 func (n *Node) url(name string) string { return "unix://" + n.Socket(name) }
 
 func (n *Node) addComponents() error {
 	if n.cluster.options.Together {
 		return n.addUp()
 	}
-	n.add(Manager, n.Socket(Manager), nil, "cluster-mesh", n.Socket(Manager))
+	registry := n.cluster.registry()
+	level := n.cluster.options.LogLevel
+	if n.Number == 1 {
+		n.add(Registry, n.Socket(Registry), nil, "registry", "--listen-on", n.url(Registry), "--listen-on", registry, "--log-level", level)
+	}
+	n.add(Manager, n.Socket(Manager), nil, "nsmgr", "--name", "nsmgr-"+n.Name, "--log-level", level,
+		"--listen-on", n.url(Manager), "--listen-on", n.tcp(managerPort), "--registry", registry)
 	n.add(Forwarder, n.Socket(Forwarder), []string{
 		"NSM_NAME=forwarder-" + n.Name, "NSM_CONNECT_TO=" + n.url(Manager), "NSM_LISTEN_ON=" + n.url(Forwarder),
 		"NSM_TUNNEL_IP=" + n.IPv4.String(),

@@ -17,7 +17,13 @@ func (n *Node) upFile() string { return filepath.Join(n.Dir, "up.yaml") }
 // addUp adds the node's one process.
 func (n *Node) addUp() error {
 	n.add(Up, n.Socket("admin"), nil, "up", "--config", n.upFile(), "--log-level", n.cluster.options.LogLevel)
-	return n.writeUp(up.Config{Node: n.Name, RunDir: n.Dir, StateDir: n.StateDir})
+	config := up.Config{Node: n.Name, RunDir: n.Dir, StateDir: n.StateDir, NSMgrListen: n.tcp(managerPort), TunnelIP: n.IPv4}
+	if n.Number == 1 {
+		config.RegistryListen = n.cluster.registry()
+	} else {
+		config.Registry = n.cluster.registry()
+	}
+	return n.writeUp(config)
 }
 
 // addToUp gives the node's process one more replica, from its next start on.

@@ -5,12 +5,11 @@ package demo
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/internal/cluster"
 	"github.com/weft-project/weft/internal/traffic"
 )
 
@@ -143,34 +142,10 @@ func (d *demo) oneLeavesAndReturns(ctx context.Context) error {
 	return nil
 }
 
-// identity is what must not change about an interface.
-type identity struct {
-	Index     int
-	MAC       string
-	Addresses []string
-}
-
-func identityOf(path, iface string) (id identity, err error) {
-	err = nl.Do(path, func(h *nl.Handle) error {
-		link, err := h.LinkByName(iface)
-		if err != nil {
-			return err
-		}
-		addrs, err := h.Addresses(link.Index)
-		for _, a := range addrs {
-			id.Addresses = append(id.Addresses, a.String())
-		}
-		slices.Sort(id.Addresses)
-		id.Index, id.MAC = link.Index, link.MAC.String()
-		return err
-	})
-	return id, err
-}
-
 func (d *demo) oneJoinsSecondStream(ctx context.Context) error {
 	d.say("-- w1 joins a second stream, api (port %d)", apiPort)
 	w1 := d.workloads[0]
-	before, err := identityOf(w1.NetNS, nic)
+	before, err := cluster.IdentityOf(w1.NetNS, nic)
 	if err != nil {
 		return err
 	}
@@ -191,7 +166,7 @@ func (d *demo) oneJoinsSecondStream(ctx context.Context) error {
 	}
 	d.firstPacket(api.Between(from, api.Mark()), "w1")
 	d.summary(w)
-	after, err := identityOf(w1.NetNS, nic)
+	after, err := cluster.IdentityOf(w1.NetNS, nic)
 	if err != nil {
 		return err
 	}
