@@ -324,7 +324,7 @@ func TestLease(t *testing.T) {
 	testutil.CheckLeaks(t)
 	n := newNode(t, pinned(t))
 	l := n.leg(1)
-	l.Client.Lease = 2 * time.Second
+	l.Client.Until = time.Now().Add(2 * time.Second)
 	n.connect(t, l)
 	has := func(a netip.Prefix) bool {
 		h := testutil.Handle(t, n.workload)
@@ -345,7 +345,7 @@ func TestLease(t *testing.T) {
 		t.Error("the VIPs are gone, too")
 	}
 	n.start(t)
-	l.Client.Lease = time.Hour
+	l.Client.Until = time.Now().Add(time.Hour)
 	n.connect(t, l)
 	if !has(own4) || !has(own6) {
 		t.Error("the renewed lease has no addresses")

@@ -47,11 +47,11 @@ func union(sides []Side) config {
 			c.mtu = side.MTU
 		}
 		for _, a := range side.Addresses {
-			if !side.until.IsZero() && side.leases(a) {
-				if side.until.Sub(now) < time.Second { // the kernel counts in seconds
+			if !side.Until.IsZero() && side.leases(a) {
+				if side.Until.Sub(now) < time.Second { // the kernel counts in seconds
 					continue // it may be somebody else's by now
 				}
-				c.leases[a] = side.until
+				c.leases[a] = side.Until
 			}
 			if !slices.Contains(c.addresses, a) {
 				c.addresses = append(c.addresses, a)

@@ -29,7 +29,7 @@ func (s *Stitcher) Connect(ctx context.Context, want Leg) error {
 func (s *Stitcher) connect(ctx context.Context, want Leg) error {
 	c := s.connecting(want.ID)
 	defer c.close()
-	key, err := c.open(&want)
+	key, err := c.open(want)
 	if err != nil {
 		return err
 	}
@@ -52,10 +52,7 @@ func (s *Stitcher) connecting(id string) *connecting {
 }
 
 // open opens the namespaces of the sides on this node.
-func (c *connecting) open(want *Leg) (key portKey, err error) {
-	if want.Client.Lease > 0 {
-		want.Client.until = time.Now().Add(want.Client.Lease)
-	}
+func (c *connecting) open(want Leg) (key portKey, err error) {
 	if t := want.Client.Tunnel; t != nil {
 		key.far = t.Key()
 	} else if c.inClient, key.cookie, err = openSide(want.Client); err != nil {

@@ -74,13 +74,10 @@ type Side struct {
 	Routes     []Route
 	Neighbours []Neighbour
 	Policies   []Policy
-	// Lease is how long, from the call on, the side may have those of its
-	// addresses that no policy routes from. Then the kernel takes them away, so
-	// that they can be given to somebody else whatever has become of this
-	// process. 0: as long as there is the leg.
-	Lease time.Duration
-
-	until time.Time // the end of the lease, zero without one
+	// Until is when the kernel takes those of the addresses away that no policy
+	// routes from, so that they can be given to somebody else whatever has become
+	// of this process. Zero: they stay as long as there is the leg.
+	Until time.Time
 }
 
 // Leg joins a client with an endpoint.

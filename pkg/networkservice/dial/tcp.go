@@ -5,6 +5,7 @@ package dial
 import (
 	"context"
 	"net"
+	"net/url"
 	"syscall"
 	"time"
 
@@ -39,4 +40,10 @@ func Control(network, _ string, raw syscall.RawConn) error {
 func TCP(ctx context.Context, address string) (net.Conn, error) {
 	dialer := net.Dialer{KeepAliveConfig: KeepAlive, Control: Control}
 	return dialer.DialContext(ctx, "tcp", address)
+}
+
+// IsRemote reports whether u leads to another node. Without a URL there is no
+// hop at all.
+func IsRemote(u *url.URL) bool {
+	return u != nil && u.Scheme != "unix" && u.Scheme != "inode"
 }

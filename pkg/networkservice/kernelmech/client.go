@@ -9,11 +9,14 @@ import (
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/cls"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
+	"github.com/networkservicemesh/sdk/pkg/tools/clienturlctx"
 	"github.com/networkservicemesh/sdk/pkg/tools/postpone"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/weft-project/weft/pkg/networkservice/dial"
 )
 
 type client struct{}
@@ -22,6 +25,10 @@ type client struct{}
 func NewClient() networkservice.NetworkServiceClient { return client{} }
 
 func (client) Request(ctx context.Context, request *networkservice.NetworkServiceRequest, opts ...grpc.CallOption) (*networkservice.Connection, error) {
+	if dial.IsRemote(clienturlctx.ClientURL(ctx)) {
+		remove(ctx)
+		return next.Client(ctx).Request(ctx, request, opts...)
+	}
 	closeContext := postpone.ContextWithValues(ctx)
 	mine := request.GetConnection().GetMechanism()
 	request = request.Clone()

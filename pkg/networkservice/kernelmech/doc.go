@@ -6,8 +6,9 @@
 // # Does
 //
 // NewServer chooses the first kernel mechanism of the client's preferences and
-// refuses what no interface could be made from, before anybody else is bothered.
-// NewClient asks the endpoint for the kernel mechanism, keeps the endpoint's
+// refuses what no interface could be made from, before anybody else is bothered;
+// other mechanisms are left to the next element (tunnelmech). When the next hop is
+// on this node, NewClient asks the endpoint for the kernel mechanism, keeps the endpoint's
 // choice for the next Request, and gives the client's mechanism back with the
 // answer. [Endpoint] tells the elements before it what the endpoint chose.
 //
@@ -18,7 +19,7 @@
 //
 // # Reads
 //
-// Mechanism type and the parameters name and inodeURL.
+// Mechanism type and the parameters name and inodeURL; the client URL.
 //
 // # Writes
 //

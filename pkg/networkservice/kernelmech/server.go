@@ -24,16 +24,14 @@ func (server) Request(ctx context.Context, request *networkservice.NetworkServic
 		preferences := request.GetMechanismPreferences()
 		chosen := slices.IndexFunc(preferences, func(m *networkservice.Mechanism) bool { return m.GetType() == kernel.MECHANISM })
 		if chosen < 0 {
-			var types []string
-			for _, m := range preferences {
-				types = append(types, m.GetType())
-			}
-			return nil, status.Errorf(codes.InvalidArgument, "mechanism preferences %q: want %s", types, kernel.MECHANISM)
+			return next.Server(ctx).Request(ctx, request)
 		}
 		request.GetConnection().Mechanism = preferences[chosen].Clone()
 	}
-	if err := validate(request.GetConnection().GetMechanism()); err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
+	if m := request.GetConnection().GetMechanism(); m.GetType() == kernel.MECHANISM {
+		if err := validate(m); err != nil {
+			return nil, status.Error(codes.InvalidArgument, err.Error())
+		}
 	}
 	return next.Server(ctx).Request(ctx, request)
 }

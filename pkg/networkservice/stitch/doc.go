@@ -12,12 +12,12 @@
 //
 // # Placement
 //
-// After kernelmech.NewServer and fd.NewServer; before connect, in whose client
-// chain kernelmech.NewClient must be.
+// After kernelmech.NewServer, tunnelmech.NewServer and fd.NewServer; before
+// connect, in whose client chain their clients must be.
 //
 // # Reads
 //
-// Both mechanisms; IpContext, EthernetContext, MTU and extra context of the
+// Both mechanisms or tunnels; IpContext, EthernetContext, MTU and extra context of the
 // answer.
 //
 // # Writes
@@ -26,8 +26,9 @@
 //
 // # On Close
 //
-// The next elements close first, so that the endpoint sends nothing more; then
-// the leg gets no more packets, then it goes. Until then what the endpoint has
+// First the addresses that are the leg's alone go, and the endpoint is told so
+// (package vacate). The next elements close, so that the endpoint sends nothing
+// more; then the leg gets no more packets, then it goes. Until then what the endpoint has
 // sent last can be answered. When the next elements fail, or do not answer in
 // time, the leg goes all the same.
 //

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
@@ -18,13 +19,15 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/extracontext"
 	"github.com/weft-project/weft/pkg/networkservice/fd"
 	"github.com/weft-project/weft/pkg/networkservice/kernelmech"
+	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 )
 
 // legOf turns an answered connection into a leg, as NSM's kernel elements
 // understand its context: the client's interface gets the source addresses,
 // routes to the destination addresses, the source routes, neighbours and
-// policies; the endpoint's gets the opposite. It returns every problem.
-func legOf(ctx context.Context, conn *networkservice.Connection) (stitch.Leg, error) {
+// policies; the endpoint's gets the opposite. A lease counts from when the request
+// was sent. It returns every problem.
+func legOf(ctx context.Context, conn *networkservice.Connection, sent time.Time) (stitch.Leg, error) {
 	p := &parser{}
 	ip := conn.GetContext().GetIpContext()
 	ethernet := conn.GetContext().GetEthernetContext()
@@ -38,8 +41,8 @@ func legOf(ctx context.Context, conn *networkservice.Connection) (stitch.Leg, er
 
 	leg := stitch.Leg{
 		ID:       conn.GetId(),
-		Client:   p.side(ctx, "client", conn.GetMechanism()),
-		Endpoint: p.side(ctx, "endpoint", kernelmech.Endpoint(ctx)),
+		Client:   p.side(ctx, "client", conn.GetMechanism(), tunnelmech.ClientTunnel(ctx)),
+		Endpoint: p.side(ctx, "endpoint", kernelmech.Endpoint(ctx), tunnelmech.EndpointTunnel(ctx)),
 	}
 	leg.Client.MAC = p.mac("ethernet_context.src_mac", ethernet.GetSrcMac())
 	leg.Client.Addresses = src
@@ -53,6 +56,11 @@ func legOf(ctx context.Context, conn *networkservice.Connection) (stitch.Leg, er
 	leg.Endpoint.MTU = leg.Client.MTU
 
 	var err error
+	if lease, granted, err := extracontext.Lease(conn); err != nil {
+		p.errs = append(p.errs, err)
+	} else if granted { // the endpoint began to count after the request was sent
+		leg.Client.Until = sent.Add(lease)
+	}
 	if leg.EndpointBringsUp, err = extracontext.EndpointBringsUp(conn); err != nil {
 		p.errs = append(p.errs, err)
 	}
@@ -103,7 +111,10 @@ func (p *parser) bad(format string, args ...any) {
 	p.errs = append(p.errs, fmt.Errorf(format, args...))
 }
 
-func (p *parser) side(ctx context.Context, name string, m *networkservice.Mechanism) stitch.Side {
+func (p *parser) side(ctx context.Context, name string, m *networkservice.Mechanism, tunnel *stitch.Tunnel) stitch.Side {
+	if tunnel != nil {
+		return stitch.Side{Tunnel: tunnel}
+	}
 	parameters := m.GetParameters()
 	path, err := fd.Path(ctx, parameters[kernel.NetNSURL])
 	if err != nil {

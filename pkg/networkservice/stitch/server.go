@@ -5,6 +5,7 @@ package stitch
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
@@ -17,14 +18,20 @@ import (
 
 	"github.com/weft-project/weft/internal/stitch"
 	"github.com/weft-project/weft/pkg/networkservice/fd"
+	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
+	"github.com/weft-project/weft/pkg/networkservice/vacate"
 )
 
 // Stitcher makes and removes legs; *stitch.Stitcher is one.
 type Stitcher interface {
 	Connect(ctx context.Context, leg stitch.Leg) error
+	Vacate(ctx context.Context, id string) (vacated bool, err error)
 	Withdraw(ctx context.Context, id string) error
 	DisconnectIn(ctx context.Context, id, clientNetNS string) error
 }
+
+// minLease is worth the while: the kernel counts in whole seconds.
+const minLease = 2 * time.Second
 
 type server struct{ stitcher Stitcher }
 
@@ -40,11 +47,12 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 		return nil, status.Errorf(codes.Unauthenticated, "path segment %s: no expiration, the request came without a token", prev.GetName())
 	}
 	closeContext := postpone.ContextWithValues(ctx)
+	sent := time.Now()
 	conn, err := next.Server(ctx).Request(ctx, request)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.connect(ctx, conn); err != nil {
+	if err := s.connect(ctx, conn, sent); err != nil {
 		if !isConnected(ctx) {
 			closeCtx, cancel := closeContext()
 			defer cancel()
@@ -58,16 +66,26 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 	return conn, nil
 }
 
-func (s *server) connect(ctx context.Context, conn *networkservice.Connection) error {
-	leg, err := legOf(ctx, conn)
+func (s *server) connect(ctx context.Context, conn *networkservice.Connection, sent time.Time) error {
+	leg, err := legOf(ctx, conn, sent)
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	if until := leg.Client.Until; !until.IsZero() && time.Until(until) < minLease {
+		return status.Errorf(codes.DeadlineExceeded, "the lease of the addresses, %s, has ended before they could be used", until.Sub(sent))
 	}
 	return toStatus(s.stitcher.Connect(ctx, leg))
 }
 
 func (s *server) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {
 	cleanup := postpone.ContextWithValues(ctx)
+	// An endpoint may give the addresses to others as soon as it is told.
+	var vacateErr error
+	if tunnelmech.ClientTunnel(ctx) == nil { // else the forwarder there has said
+		var vacated bool
+		vacated, vacateErr = s.stitcher.Vacate(ctx, conn.GetId())
+		ctx = vacate.With(ctx, vacated)
+	}
 	_, closeErr := next.Server(ctx).Close(ctx, conn)
 	// An endpoint that does not answer has used up ctx; the leg goes all the same.
 	ctx, cancel := cleanup()
@@ -77,7 +95,7 @@ func (s *server) Close(ctx context.Context, conn *networkservice.Connection) (*e
 	// is outside of it can be removed.
 	netNS, _ := fd.Path(ctx, conn.GetMechanism().GetParameters()[kernel.NetNSURL])
 	disconnectErr := s.stitcher.DisconnectIn(ctx, conn.GetId(), netNS)
-	if err := errors.Join(closeErr, toStatus(withdrawErr), toStatus(disconnectErr)); err != nil {
+	if err := errors.Join(closeErr, toStatus(vacateErr), toStatus(withdrawErr), toStatus(disconnectErr)); err != nil {
 		return nil, err
 	}
 	return &emptypb.Empty{}, nil
@@ -112,6 +130,7 @@ func codeOf(err error) codes.Code {
 	}{
 		{stitch.ErrInterfaceTaken, codes.AlreadyExists},
 		{stitch.ErrAddressTaken, codes.AlreadyExists},
+		{stitch.ErrTunnelTaken, codes.AlreadyExists},
 		{stitch.ErrBadInterfaceName, codes.InvalidArgument},
 		{stitch.ErrInvalidLeg, codes.InvalidArgument},
 		{stitch.ErrNoNamespace, codes.NotFound},

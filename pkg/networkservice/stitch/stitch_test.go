@@ -26,8 +26,10 @@ import (
 
 	"github.com/weft-project/weft/internal/log"
 	node "github.com/weft-project/weft/internal/stitch"
+	"github.com/weft-project/weft/pkg/networkservice/extracontext"
 	"github.com/weft-project/weft/pkg/networkservice/kernelmech"
 	"github.com/weft-project/weft/pkg/networkservice/stitch"
+	"github.com/weft-project/weft/pkg/networkservice/vacate"
 )
 
 func TestMain(m *testing.M) {
@@ -51,6 +53,11 @@ func (f *fakeNode) Connect(_ context.Context, leg node.Leg) error {
 	return f.err["connect"]
 }
 
+func (f *fakeNode) Vacate(_ context.Context, id string) (bool, error) {
+	*f.events = append(*f.events, "vacate "+id)
+	return f.err["vacate"] == nil, f.err["vacate"]
+}
+
 func (f *fakeNode) Withdraw(ctx context.Context, id string) error {
 	*f.events = append(*f.events, "withdraw "+id)
 	return errors.Join(f.err["withdraw"], ctx.Err())
@@ -68,6 +75,8 @@ type fakeEndpoint struct {
 	err    error
 	closed error
 	hangs  bool // on Close
+
+	vacated bool // said at Close
 }
 
 func (f *fakeEndpoint) Request(_ context.Context, request *networkservice.NetworkServiceRequest, _ ...grpc.CallOption) (*networkservice.Connection, error) {
@@ -84,6 +93,7 @@ func (f *fakeEndpoint) Request(_ context.Context, request *networkservice.Networ
 }
 
 func (f *fakeEndpoint) Close(ctx context.Context, _ *networkservice.Connection, _ ...grpc.CallOption) (*emptypb.Empty, error) {
+	f.vacated = vacate.Vacated(ctx)
 	*f.events = append(*f.events, "close")
 	if f.hangs {
 		<-ctx.Done()
@@ -143,7 +153,7 @@ func TestOrder(t *testing.T) {
 		if _, err := f.server.Close(t.Context(), ask().GetConnection()); err != nil {
 			t.Fatal(err)
 		}
-		f.want(t, "close", "withdraw a", "disconnect a in /run/netns/workload")
+		f.want(t, "vacate a", "close", "withdraw a", "disconnect a in /run/netns/workload")
 	}
 }
 
@@ -215,17 +225,17 @@ func TestFailedRefreshKeepsTheConnection(t *testing.T) {
 
 func TestCloseJoinsErrors(t *testing.T) {
 	f := newFixture()
-	for _, what := range []string{"withdraw", "disconnect"} {
+	for _, what := range []string{"vacate", "withdraw", "disconnect"} {
 		f.node.err[what] = errors.New(what + " failed")
 	}
 	f.endpoint.closed = errors.New("close failed")
 	_, err := f.server.Close(t.Context(), ask().GetConnection())
-	for _, what := range []string{"withdraw failed", "close failed", "disconnect failed"} {
+	for _, what := range []string{"vacate failed", "withdraw failed", "close failed", "disconnect failed"} {
 		if err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%v misses %q", err, what)
 		}
 	}
-	f.want(t, "close", "withdraw a", "disconnect a in /run/netns/workload")
+	f.want(t, "vacate a", "close", "withdraw a", "disconnect a in /run/netns/workload")
 }
 
 func TestCloseOfAHangingEndpoint(t *testing.T) {
@@ -237,7 +247,7 @@ func TestCloseOfAHangingEndpoint(t *testing.T) {
 	if err == nil || strings.Count(err.Error(), context.DeadlineExceeded.Error()) != 1 {
 		t.Errorf("%v, want the endpoint's error and no other", err)
 	}
-	f.want(t, "close", "withdraw a", "disconnect a in /run/netns/workload")
+	f.want(t, "vacate a", "close", "withdraw a", "disconnect a in /run/netns/workload")
 }
 
 func TestRequestWithoutTokenIsRefused(t *testing.T) {
@@ -252,5 +262,49 @@ func TestRequestWithoutTokenIsRefused(t *testing.T) {
 	request.Connection.Path.PathSegments[0].Expires = timestamppb.Now()
 	if _, err := f.server.Request(t.Context(), request); err != nil {
 		t.Error(err)
+	}
+}
+
+// The lease of the addresses counts from before the request, and not at all is
+// no lease.
+func TestLease(t *testing.T) {
+	f := newFixture()
+	granted := func(text string) {
+		f.endpoint.fill = func(conn *networkservice.Connection) {
+			conn.Context = &networkservice.ConnectionContext{ExtraContext: map[string]string{extracontext.LeaseKey: text}}
+		}
+	}
+	granted("60")
+	if _, err := f.server.Request(context.Background(), ask()); err != nil {
+		t.Fatal(err)
+	}
+	if lease := time.Until(f.node.leg.Client.Until); lease >= time.Minute || lease < 50*time.Second {
+		t.Errorf("lease %s, want a bit less than a minute", lease)
+	}
+	for text, code := range map[string]codes.Code{"1": codes.DeadlineExceeded, "soon": codes.InvalidArgument} {
+		granted(text)
+		if _, err := f.server.Request(context.Background(), ask()); status.Code(err) != code {
+			t.Errorf("lease %q: %v, want %s", text, err, code)
+		}
+	}
+}
+
+// The endpoint hears that the addresses are free only when they are.
+func TestCloseTellsWhetherAddressesAreLeft(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		f := newFixture()
+		conn, err := f.server.Request(context.Background(), ask())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fails {
+			f.node.err["vacate"] = errors.New("failed")
+		}
+		if _, err := f.server.Close(context.Background(), conn); (err != nil) != fails {
+			t.Error(err)
+		}
+		if f.endpoint.vacated == fails {
+			t.Errorf("vacate fails %v: the endpoint hears %v", fails, f.endpoint.vacated)
+		}
 	}
 }

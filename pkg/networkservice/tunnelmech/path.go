@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnelmech
+
+import (
+	"context"
+
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/wireguard"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weft-project/weft/internal/stitch"
+	"github.com/weft-project/weft/pkg/dataplane/xconnect"
+)
+
+// usable says why a mechanism is not available on this node, if so.
+func (c Config) usable(kind string) error {
+	switch {
+	case c.Underlay == nil:
+		return refuse("this node has no tunnels to others: it has no tunnel address")
+	case kind == wireguard.MECHANISM && c.Encrypted == nil && c.Unavailable != nil:
+		return refuse("encryption is not available on this node: %v", c.Unavailable)
+	case kind == wireguard.MECHANISM && c.Encrypted == nil:
+		return refuse("encryption is not available on this node")
+	}
+	return nil
+}
+
+// self returns what this node says of itself.
+func (c Config) self(kind string) (end, error) {
+	if err := c.usable(kind); err != nil {
+		return end{}, err
+	}
+	e := end{addr: c.Underlay.Local(), port: c.Underlay.Port(), weft: true}
+	if kind == wireguard.MECHANISM {
+		offer := c.Encrypted.Offer()
+		e.port, e.key = offer.Port, offer.PublicKey
+	}
+	return e, nil
+}
+
+// path returns the way to another node, without VNI, and what fits through it.
+func (c Config) path(ctx context.Context, id, kind string, far end) (stitch.Tunnel, int, error) {
+	var t stitch.Tunnel
+	if err := c.usable(kind); err != nil {
+		return t, 0, err
+	}
+	local := c.Underlay.Local()
+	switch {
+	case far.addr.Is4() != local.Is4():
+		return t, 0, refuse("the other node's address %s and this one's, %s, are not of the same IP version", far.addr, local)
+	case far.addr == local:
+		return t, 0, refuse("the other node has the address of this one, %s", local)
+	}
+	if kind == wireguard.MECHANISM {
+		return c.encryptedPath(ctx, id, far)
+	}
+	if far.port != 0 && far.port != c.Underlay.Port() {
+		return t, 0, refuse("the other node listens on UDP port %d, this one sends to port %d", far.port, c.Underlay.Port())
+	}
+	mtu, err := c.Underlay.MTU(far.addr)
+	if err != nil {
+		return t, 0, status.Errorf(codes.Unavailable, "find the MTU towards %s: %v", far.addr, err)
+	}
+	t.Tunnel = xconnect.Tunnel{Device: c.Underlay.Device(), Local: local, Remote: far.addr}
+	return t, mtu, nil
+}
+
+func (c Config) encryptedPath(ctx context.Context, id string, far end) (stitch.Tunnel, int, error) {
+	var t stitch.Tunnel
+	if far.key == "" || far.port == 0 || !far.weft {
+		return t, 0, refuse("the other node's forwarder does not say how to encrypt VXLAN: it is not one of Weft's")
+	}
+	way, err := c.Encrypted.Join(ctx, id, Peer{Addr: far.addr, Port: far.port, PublicKey: far.key})
+	if err != nil {
+		return t, 0, refuse("encrypt for %s: %v", far.addr, err)
+	}
+	t.Tunnel = xconnect.Tunnel{Device: way.Device, Local: way.Local, Remote: way.Remote}
+	return t, way.MTU, nil
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tunnelmech
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/networkservicemesh/api/pkg/api/networkservice"
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/vxlan"
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/wireguard"
+	"github.com/networkservicemesh/api/pkg/api/registry"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
+	"google.golang.org/grpc"
+)
+
+// Labels by which an endpoint says, for each of its network services, how remote
+// legs go.
+const (
+	MechanismLabel = "weft.dev/mechanism"
+	PolicyLabel    = "weft.dev/mechanism-policy"
+)
+
+// Values of the labels.
+const (
+	VXLAN     = "vxlan"
+	WireGuard = "wireguard"
+	Preferred = "preferred"
+	Required  = "required"
+)
+
+// Policy says how the remote legs of a network service go. The zero value is
+// plain VXLAN.
+type Policy struct {
+	// Encrypt prefers WireGuard.
+	Encrypt bool
+	// Required refuses everything else.
+	Required bool
+}
+
+// ParsePolicy reads the values of both labels; empty ones mean VXLAN, preferred.
+func ParsePolicy(mechanism, policy string) (Policy, error) {
+	var p Policy
+	switch mechanism {
+	case "", VXLAN:
+	case WireGuard:
+		p.Encrypt = true
+	default:
+		return p, fmt.Errorf("mechanism %q is neither %s nor %s", mechanism, VXLAN, WireGuard)
+	}
+	switch policy {
+	case "", Preferred:
+	case Required:
+		p.Required = true
+	default:
+		return p, fmt.Errorf("mechanism policy %q is neither %s nor %s", policy, Preferred, Required)
+	}
+	return p, nil
+}
+
+// Labels returns what an endpoint registers for the values of both labels.
+func Labels(mechanism, policy string) map[string]string {
+	labels := map[string]string{}
+	if mechanism != "" {
+		labels[MechanismLabel] = mechanism
+	}
+	if policy != "" {
+		labels[PolicyLabel] = policy
+	}
+	return labels
+}
+
+// kinds returns the mechanisms that the policy allows, the preferred one first.
+func (p Policy) kinds() []string {
+	switch {
+	case p.Encrypt && p.Required:
+		return []string{wireguard.MECHANISM}
+	case p.Encrypt:
+		return []string{wireguard.MECHANISM, vxlan.MECHANISM}
+	case p.Required:
+		return []string{vxlan.MECHANISM}
+	}
+	return []string{vxlan.MECHANISM, wireguard.MECHANISM}
+}
+
+// RecordPolicies returns a client that lets the elements of this package know the
+// labels of the endpoints that others find with it.
+func RecordPolicies(client registry.NetworkServiceEndpointRegistryClient) registry.NetworkServiceEndpointRegistryClient {
+	return &recorder{client}
+}
+
+type recorder struct {
+	registry.NetworkServiceEndpointRegistryClient
+}
+
+func (r *recorder) Find(ctx context.Context, query *registry.NetworkServiceEndpointQuery, opts ...grpc.CallOption) (registry.NetworkServiceEndpointRegistry_FindClient, error) {
+	stream, err := r.NetworkServiceEndpointRegistryClient.Find(ctx, query, opts...)
+	if err != nil {
+		return nil, err
+	}
+	known, _ := metadata.Map(ctx, false).LoadOrStore(labelsKey{}, &sync.Map{})
+	return &recording{stream, known.(*sync.Map)}, nil
+}
+
+type labelsKey struct{}
+
+type recording struct {
+	registry.NetworkServiceEndpointRegistry_FindClient
+	known *sync.Map // endpoint name -> map[string]*registry.NetworkServiceLabels
+}
+
+func (r *recording) Recv() (*registry.NetworkServiceEndpointResponse, error) {
+	response, err := r.NetworkServiceEndpointRegistry_FindClient.Recv()
+	if nse := response.GetNetworkServiceEndpoint(); err == nil && !response.GetDeleted() {
+		r.known.Store(nse.GetName(), nse.GetNetworkServiceLabels())
+	}
+	return response, err
+}
+
+// policyOf returns the policy of the endpoint that a connection goes to.
+func policyOf(ctx context.Context, conn *networkservice.Connection, otherwise Policy) (Policy, error) {
+	value, ok := metadata.Map(ctx, false).Load(labelsKey{})
+	if !ok {
+		return otherwise, nil
+	}
+	value, ok = value.(*sync.Map).Load(conn.GetNetworkServiceEndpointName())
+	if !ok {
+		return otherwise, nil
+	}
+	labels := value.(map[string]*registry.NetworkServiceLabels)[conn.GetNetworkService()].GetLabels()
+	if labels[MechanismLabel] == "" && labels[PolicyLabel] == "" {
+		return otherwise, nil
+	}
+	p, err := ParsePolicy(labels[MechanismLabel], labels[PolicyLabel])
+	if err != nil {
+		return p, fmt.Errorf("labels of endpoint %s: %w", conn.GetNetworkServiceEndpointName(), err)
+	}
+	return p, nil
+}
