@@ -26,6 +26,7 @@ type Route struct {
 	Source    netip.Addr // preferred source, may be zero
 	Table     int        // 0 means main
 	Metric    int
+	MTU       int  // of packets that take it; 0: the interface's
 	OnLink    bool // the gateway need not be reachable by another route
 	Blackhole bool
 	Multipath []NextHop
@@ -111,7 +112,7 @@ func (h *Handle) UsedTables() (map[int]bool, error) {
 func toRoute(r Route) *netlink.Route {
 	route := &netlink.Route{
 		LinkIndex: r.Index, Dst: toIPNet(r.Prefix), Table: r.Table,
-		Protocol: Protocol, Priority: r.Metric, Family: family(r.Prefix.Addr()),
+		Protocol: Protocol, Priority: r.Metric, MTU: r.MTU, Family: family(r.Prefix.Addr()),
 	}
 	if r.Gateway.IsValid() {
 		route.Gw = r.Gateway.AsSlice()
@@ -144,7 +145,7 @@ func toRoute(r Route) *netlink.Route {
 func fromRoute(r netlink.Route) Route {
 	route := Route{
 		Index: r.LinkIndex, Prefix: fromIPNet(r.Dst), Gateway: fromIP(r.Gw), Source: fromIP(r.Src),
-		Table: r.Table, Metric: r.Priority, Blackhole: r.Type == unix.RTN_BLACKHOLE,
+		Table: r.Table, Metric: r.Priority, MTU: r.MTU, Blackhole: r.Type == unix.RTN_BLACKHOLE,
 		OnLink: r.Flags&unix.RTNH_F_ONLINK != 0,
 	}
 	if route.Blackhole {

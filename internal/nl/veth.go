@@ -120,9 +120,7 @@ func (h *Handle) newVeth(v Veth, peerNS, index int) (Link, error) {
 		late = append(late, vnl.NewRtAttr(unix.IFLA_IFALIAS, []byte(v.Alias)))
 	}
 	if v.NoLinkLocal {
-		spec := vnl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
-		spec.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, vnl.Uint8Attr(vnl.IN6_ADDR_GEN_MODE_NONE))
-		late = append(late, spec)
+		late = append(late, noLinkLocal())
 	}
 	if len(late) == 0 {
 		return link, nil
@@ -158,6 +156,13 @@ func (h *Handle) peerOf(v Veth, link Link) (peer Link, err error) {
 		}
 	}
 	return other.LinkByIndex(link.PeerIndex)
+}
+
+// noLinkLocal keeps the kernel from talking IPv6 on an interface by itself.
+func noLinkLocal() *vnl.RtAttr {
+	spec := vnl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
+	spec.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, vnl.Uint8Attr(vnl.IN6_ADDR_GEN_MODE_NONE))
+	return spec
 }
 
 func linkAttrs(name string, mac net.HardwareAddr, mtu int) []*vnl.RtAttr {

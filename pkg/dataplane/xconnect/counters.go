@@ -21,12 +21,22 @@ const (
 	Stale      = Reason(xconnectReasonREASON_STALE)       // dropped: entry replaced while read
 	Rewrite    = Reason(xconnectReasonREASON_REWRITE)     // dropped: MAC could not be written
 
+	FromTunnel  = Reason(xconnectReasonREASON_FROM_TUNNEL)  // from a tunnel to its port
+	Probe       = Reason(xconnectReasonREASON_PROBE)        // another node's probe, answered
+	ProbeReply  = Reason(xconnectReasonREASON_PROBE_REPLY)  // another node's answer, noted
+	ControlTold = Reason(xconnectReasonREASON_CONTROL)      // control frame, told to who watches
+	NoTunnel    = Reason(xconnectReasonREASON_NO_TUNNEL)    // dropped: no tunnel with that sender and VNI
+	Encap       = Reason(xconnectReasonREASON_ENCAP)        // dropped: tunnel key refused by the kernel
+	BadControl  = Reason(xconnectReasonREASON_BAD_CONTROL)  // dropped: control frame that nobody may send so
+	ControlFull = Reason(xconnectReasonREASON_CONTROL_FULL) // dropped: nobody reads the control frames
+
 	reasonCount = Reason(xconnectReasonREASON_COUNT)
 )
 
 var reasonNames = [reasonCount]string{
 	"to_client", "only_leg", "anycast", "leg_mac", "group",
 	"no_port", "no_leg", "unknown_mac", "too_short", "stale", "rewrite",
+	"from_tunnel", "probe", "probe_reply", "control", "no_tunnel", "encap", "bad_control", "control_full",
 }
 
 // String returns the name that metrics use.
@@ -38,7 +48,9 @@ func (r Reason) String() string {
 }
 
 // Dropped tells whether frames of this reason were dropped.
-func (r Reason) Dropped() bool { return r >= NoPort }
+func (r Reason) Dropped() bool {
+	return r >= NoPort && r <= Rewrite || r >= NoTunnel
+}
 
 // Counters returns the frames by reason since the maps were made.
 func (x *XConnect) Counters() (map[Reason]uint64, error) {

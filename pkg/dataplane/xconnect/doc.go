@@ -9,4 +9,4 @@
 // Every change is one atomic map write.
 package xconnect
 
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -cflags "-O2 -g -Wall -Werror -I../../../bpf/include -I/usr/include/x86_64-linux-gnu" -type reason -type port_kind xconnect ../../../bpf/xconnect.bpf.c
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target bpfel -cflags "-O2 -g -Wall -Werror -I../../../bpf/include -I/usr/include/x86_64-linux-gnu" -type reason -type port_kind -type port -type leg -type control -type control_type -type tunnel_key -type tunnel -type peer_key -type peer xconnect ../../../bpf/xconnect.bpf.c

@@ -197,7 +197,8 @@ func TestReasonNames(t *testing.T) {
 		}
 		seen[r.String()] = true
 	}
-	if reasonCount.String() != "reason_11" || ToClient.Dropped() || Group.Dropped() || !NoPort.Dropped() || !Rewrite.Dropped() {
+	if reasonCount.String() != "reason_19" || ToClient.Dropped() || Group.Dropped() || !NoPort.Dropped() || !Rewrite.Dropped() ||
+		FromTunnel.Dropped() || ControlTold.Dropped() || !NoTunnel.Dropped() || !ControlFull.Dropped() {
 		t.Error("names or kinds of reasons are wrong")
 	}
 }

@@ -5,10 +5,11 @@ package xconnect
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -37,14 +38,6 @@ type Config struct {
 	PinDir string
 }
 
-// Tunnel is one end of a VXLAN tunnel: how the frames of one connection travel
-// between two nodes.
-type Tunnel struct {
-	Device        int        // index of the node's metadata-mode VXLAN device
-	Local, Remote netip.Addr // of the underlay
-	VNI           uint32     // 1 to 1<<24 - 1, with Device and Remote unique on the node
-}
-
 // Leg is one way out of a client port.
 type Leg struct {
 	IfIndex int              // outer end of the endpoint port, 0: behind Tunnel
@@ -59,9 +52,11 @@ type XConnect struct {
 	pinDir  string
 	objects xconnectObjects
 	block   *ingress.Block // all ports
+	devices *ingress.Block // VXLAN devices
 
 	mu         sync.Mutex // guards what follows, and the order of writes
 	generation uint32
+	watch      *controlWatch // nil: nobody watches
 	closed     bool
 }
 
@@ -88,35 +83,61 @@ func Open(cfg Config) (*XConnect, error) {
 			return nil, fmt.Errorf("make pin directory: %w", err)
 		}
 		options.Maps.PinPath = x.pinDir
-		spec.Maps["xc_ports"].Pinning = ebpf.PinByName
-		spec.Maps["xc_counters"].Pinning = ebpf.PinByName
+		pins(spec)
 	}
 	if err := spec.LoadAndAssign(&x.objects, options); err != nil {
 		return nil, fmt.Errorf("load xconnect: %w", err)
 	}
-	var id uint32 // unpinned: random
-	if x.pinDir != "" {
-		id = ingress.ID(x.pinDir)
-	}
-	if x.block, err = ingress.Open(cfg.NetNS, id, x.objects.Xconnect); err != nil {
-		return nil, errors.Join(fmt.Errorf("open xconnect: %w", err), x.objects.Close())
-	}
-	if err := x.adopt(); err != nil {
-		return nil, errors.Join(fmt.Errorf("adopt ports: %w", err), x.block.Close(true), x.objects.Close())
+	if err := x.takeOver(cfg.NetNS); err != nil {
+		return nil, errors.Join(fmt.Errorf("open xconnect: %w", err), x.release(true))
 	}
 	return x, nil
 }
 
-// adopt finds the ports of an earlier process and gives them this program.
-func (x *XConnect) adopt() error {
+// takeOver gives what earlier processes have left to this one's programs.
+func (x *XConnect) takeOver(netNS string) (err error) {
+	var ports, devices uint32 // ids of the blocks; unpinned: random
+	if x.pinDir != "" {
+		ports, devices = ingress.ID(x.pinDir), ingress.ID(x.pinDir+"/devices")
+	}
+	if x.block, err = ingress.Open(netNS, ports, x.objects.Xconnect); err != nil {
+		return err
+	}
+	if x.devices, err = ingress.Open(netNS, devices, x.objects.XcTunnel); err != nil {
+		return err
+	}
 	if x.pinDir == "" {
 		return nil
 	}
-	ports, err := x.Ports()
+	if err := x.carryOver(); err != nil {
+		return err
+	}
+	if err := x.adopt(); err != nil {
+		return fmt.Errorf("adopt ports: %w", err)
+	}
+	return x.dropOld()
+}
+
+// adopt finds the ports and devices of an earlier process and gives them these
+// programs.
+func (x *XConnect) adopt() error {
+	state, err := x.State()
 	if err != nil {
 		return err
 	}
-	return x.block.Adopt(ports)
+	peers, err := x.Peers()
+	if err != nil {
+		return err
+	}
+	devices := map[int]struct{}{}
+	for key := range state.Tunnels {
+		devices[key.Device] = struct{}{}
+	}
+	for _, peer := range peers {
+		devices[peer.Device] = struct{}{}
+	}
+	ports := slices.AppendSeq(slices.Collect(maps.Keys(state.Clients)), maps.Keys(state.Endpoints))
+	return errors.Join(x.block.Adopt(ports), x.devices.Adopt(slices.Collect(maps.Keys(devices))))
 }
 
 // Close releases everything. With keep, all ports go on forwarding (and, if
@@ -124,16 +145,30 @@ func (x *XConnect) adopt() error {
 // the first Close does anything; after it nothing else may be called.
 func (x *XConnect) Close(keep bool) error {
 	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.closed {
+	watch, closed := x.watch, x.closed
+	x.closed = true
+	x.mu.Unlock()
+	if closed {
 		return nil
 	}
-	x.closed = true
-	errs := []error{x.block.Close(keep)}
-	if !keep && x.pinDir != "" {
-		errs = append(errs, x.objects.XcPorts.Unpin(), x.objects.XcCounters.Unpin())
-		// Fails, rightly, while it holds what is not ours.
-		_ = os.Remove(x.pinDir)
+	var errs []error
+	if watch != nil {
+		errs = append(errs, watch.Close())
+	}
+	errs = append(errs, x.release(keep))
+	if !keep {
+		errs = append(errs, x.unpin())
+	}
+	return errors.Join(errs...)
+}
+
+// release gives back what the process holds.
+func (x *XConnect) release(keep bool) error {
+	var errs []error
+	for _, block := range []*ingress.Block{x.block, x.devices} {
+		if block != nil {
+			errs = append(errs, block.Close(keep))
+		}
 	}
 	return errors.Join(append(errs, x.objects.Close())...)
 }
@@ -169,9 +204,7 @@ func (x *XConnect) SetClient(ifindex int, legs []Leg) error {
 // SetEndpoint makes the outer end an endpoint port of a client port. Its frames
 // reach the workload with the mark.
 func (x *XConnect) SetEndpoint(ifindex, client int, mark uint32) error {
-	return x.write(xconnectPort{
-		Ifindex: uint32(ifindex), Client: uint32(client), Kind: xconnectPortKindPORT_ENDPOINT, Mark: mark,
-	})
+	return x.write(toEndpoint(ifindex, xconnectLeg{Ifindex: uint32(client)}, mark))
 }
 
 func (x *XConnect) write(port xconnectPort) error {

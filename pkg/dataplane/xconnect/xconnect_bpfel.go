@@ -13,21 +13,56 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type xconnectControl struct {
+	_     structs.HostLayout
+	Key   xconnectTunnelKey
+	Type  xconnectControlType
+	Flags uint8
+	Pad   [3]uint8
+	Nonce uint64
+}
+
+type xconnectControlType uint32
+
+const (
+	xconnectControlTypeCONTROL_PROBE       xconnectControlType = 1
+	xconnectControlTypeCONTROL_PROBE_REPLY xconnectControlType = 2
+	xconnectControlTypeCONTROL_STATE       xconnectControlType = 3
+	xconnectControlTypeCONTROL_STATE_ACK   xconnectControlType = 4
+)
+
+type xconnectLeg struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Mac     [6]uint8
+	Flags   uint16
+	Vni     uint32
+	Pad     uint32
+	Local   [16]uint8
+	Remote  [16]uint8
+}
+
+type xconnectPeer struct {
+	_     structs.HostLayout
+	At    uint64
+	Nonce uint64
+}
+
+type xconnectPeerKey struct {
+	_      structs.HostLayout
+	Device uint32
+	Remote [16]uint8
+}
+
 type xconnectPort struct {
 	_          structs.HostLayout
 	Ifindex    uint32
 	Generation uint32
-	Client     uint32
 	Mark       uint32
 	Kind       xconnectPortKind
 	LegCount   uint32
 	LocalCount uint32
-	Legs       [64]struct {
-		_       structs.HostLayout
-		Ifindex uint32
-		Mac     [6]uint8
-		Flags   uint16
-	}
+	Legs       [64]xconnectLeg
 }
 
 type xconnectPortKind uint32
@@ -40,26 +75,54 @@ const (
 type xconnectReason uint32
 
 const (
-	xconnectReasonREASON_TO_CLIENT   xconnectReason = 0
-	xconnectReasonREASON_ONLY_LEG    xconnectReason = 1
-	xconnectReasonREASON_ANYCAST     xconnectReason = 2
-	xconnectReasonREASON_LEG_MAC     xconnectReason = 3
-	xconnectReasonREASON_GROUP       xconnectReason = 4
-	xconnectReasonREASON_NO_PORT     xconnectReason = 5
-	xconnectReasonREASON_NO_LEG      xconnectReason = 6
-	xconnectReasonREASON_UNKNOWN_MAC xconnectReason = 7
-	xconnectReasonREASON_TOO_SHORT   xconnectReason = 8
-	xconnectReasonREASON_STALE       xconnectReason = 9
-	xconnectReasonREASON_REWRITE     xconnectReason = 10
-	xconnectReasonREASON_COUNT       xconnectReason = 11
+	xconnectReasonREASON_TO_CLIENT    xconnectReason = 0
+	xconnectReasonREASON_ONLY_LEG     xconnectReason = 1
+	xconnectReasonREASON_ANYCAST      xconnectReason = 2
+	xconnectReasonREASON_LEG_MAC      xconnectReason = 3
+	xconnectReasonREASON_GROUP        xconnectReason = 4
+	xconnectReasonREASON_NO_PORT      xconnectReason = 5
+	xconnectReasonREASON_NO_LEG       xconnectReason = 6
+	xconnectReasonREASON_UNKNOWN_MAC  xconnectReason = 7
+	xconnectReasonREASON_TOO_SHORT    xconnectReason = 8
+	xconnectReasonREASON_STALE        xconnectReason = 9
+	xconnectReasonREASON_REWRITE      xconnectReason = 10
+	xconnectReasonREASON_FROM_TUNNEL  xconnectReason = 11
+	xconnectReasonREASON_PROBE        xconnectReason = 12
+	xconnectReasonREASON_PROBE_REPLY  xconnectReason = 13
+	xconnectReasonREASON_CONTROL      xconnectReason = 14
+	xconnectReasonREASON_NO_TUNNEL    xconnectReason = 15
+	xconnectReasonREASON_ENCAP        xconnectReason = 16
+	xconnectReasonREASON_BAD_CONTROL  xconnectReason = 17
+	xconnectReasonREASON_CONTROL_FULL xconnectReason = 18
+	xconnectReasonREASON_COUNT        xconnectReason = 19
 )
+
+type xconnectTunnel struct {
+	_          structs.HostLayout
+	Key        xconnectTunnelKey
+	Generation uint32
+	Ifindex    uint32
+	Mark       uint32
+	Owner      [16]uint8
+}
+
+type xconnectTunnelKey struct {
+	_      structs.HostLayout
+	Device uint32
+	Vni    uint32
+	Remote [16]uint8
+}
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	xconnectMapXcControl  = "xc_control"
 	xconnectMapXcCounters = "xc_counters"
+	xconnectMapXcPeers    = "xc_peers"
 	xconnectMapXcPorts    = "xc_ports"
+	xconnectMapXcTunnels  = "xc_tunnels"
+	xconnectProgXcTunnel  = "xc_tunnel"
 	xconnectProgXconnect  = "xconnect"
 	xconnectVarGatewayMac = "gateway_mac"
 )
@@ -106,6 +169,7 @@ type xconnectSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type xconnectProgramSpecs struct {
+	XcTunnel *ebpf.ProgramSpec `ebpf:"xc_tunnel"`
 	Xconnect *ebpf.ProgramSpec `ebpf:"xconnect"`
 }
 
@@ -113,8 +177,11 @@ type xconnectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type xconnectMapSpecs struct {
+	XcControl  *ebpf.MapSpec `ebpf:"xc_control"`
 	XcCounters *ebpf.MapSpec `ebpf:"xc_counters"`
+	XcPeers    *ebpf.MapSpec `ebpf:"xc_peers"`
 	XcPorts    *ebpf.MapSpec `ebpf:"xc_ports"`
+	XcTunnels  *ebpf.MapSpec `ebpf:"xc_tunnels"`
 }
 
 // xconnectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -144,14 +211,20 @@ func (o *xconnectObjects) Close() error {
 //
 // It can be passed to loadXconnectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type xconnectMaps struct {
+	XcControl  *ebpf.Map `ebpf:"xc_control"`
 	XcCounters *ebpf.Map `ebpf:"xc_counters"`
+	XcPeers    *ebpf.Map `ebpf:"xc_peers"`
 	XcPorts    *ebpf.Map `ebpf:"xc_ports"`
+	XcTunnels  *ebpf.Map `ebpf:"xc_tunnels"`
 }
 
 func (m *xconnectMaps) Close() error {
 	return _XconnectClose(
+		m.XcControl,
 		m.XcCounters,
+		m.XcPeers,
 		m.XcPorts,
+		m.XcTunnels,
 	)
 }
 
@@ -166,11 +239,13 @@ type xconnectVariables struct {
 //
 // It can be passed to loadXconnectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type xconnectPrograms struct {
+	XcTunnel *ebpf.Program `ebpf:"xc_tunnel"`
 	Xconnect *ebpf.Program `ebpf:"xconnect"`
 }
 
 func (p *xconnectPrograms) Close() error {
 	return _XconnectClose(
+		p.XcTunnel,
 		p.Xconnect,
 	)
 }
