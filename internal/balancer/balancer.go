@@ -58,6 +58,8 @@ type Balancer struct {
 
 	flowStates []FlowState // replaced, never written to
 
+	succession *succession // nil without predecessor
+
 	streamID numbers
 	targetID numbers
 	order    uint64        // of dirty streams
@@ -66,7 +68,8 @@ type Balancer struct {
 }
 
 // New starts a balancer without configuration over the data plane, which it
-// does not close.
+// does not close. Where that has found a predecessor, the predecessor works until
+// Succeed.
 func New(dp DataPlane, links Links, limits Limits, log *slog.Logger) (*Balancer, error) {
 	if limits.TableSize == 0 {
 		limits.TableSize = maglev.DefaultSize
@@ -102,6 +105,9 @@ func New(dp DataPlane, links Links, limits Limits, log *slog.Logger) (*Balancer,
 		changed:  make(chan struct{}),
 		watchers: map[*watcher]struct{}{},
 	}
+	if err := b.startSuccession(); err != nil {
+		return nil, fmt.Errorf("find the predecessor: %w", err)
+	}
 	b.config.Store(&Config{})
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	if err := links.Watch(b.ctx, b.linkEvent); err != nil {
@@ -109,7 +115,22 @@ func New(dp DataPlane, links Links, limits Limits, log *slog.Logger) (*Balancer,
 		return nil, fmt.Errorf("watch links: %w", err)
 	}
 	b.work.Go(b.settle)
+	if b.succession != nil {
+		b.work.Go(func() { b.succeed(b.ctx) })
+	}
 	return b, nil
+}
+
+// Abandon stops following and leaves links, programs and tables as they are, for
+// a successor.
+func (b *Balancer) Abandon() {
+	b.mu.Lock()
+	first := b.finish()
+	b.mu.Unlock()
+	if first {
+		b.cancel()
+		b.work.Wait()
+	}
 }
 
 // Close stops following, sets the legs that are left down, so that workloads
@@ -117,11 +138,10 @@ func New(dp DataPlane, links Links, limits Limits, log *slog.Logger) (*Balancer,
 // tables stay as they are.
 func (b *Balancer) Close() {
 	b.mu.Lock()
-	if b.closed {
+	if !b.finish() {
 		b.mu.Unlock()
 		return
 	}
-	b.closed = true // from here on nobody starts work but work itself
 	var left []*leg
 	for _, l := range b.legs {
 		if l.up {
@@ -130,9 +150,6 @@ func (b *Balancer) Close() {
 		l.up = false
 	}
 	clear(b.legs)
-	for _, t := range b.targets {
-		b.hold(t, nil, nil)
-	}
 	b.notify()
 	b.mu.Unlock()
 	b.cancel()
@@ -145,6 +162,20 @@ func (b *Balancer) Close() {
 	b.mu.Unlock()
 	b.closeRetired()
 	b.work.Wait()
+}
+
+// finish lets nobody start work any more but work itself; false says that it is
+// so already. The caller holds the lock.
+func (b *Balancer) finish() bool {
+	if b.closed {
+		return false
+	}
+	b.closed = true
+	for _, t := range b.targets {
+		b.hold(t, nil, nil)
+	}
+	b.notify()
+	return true
 }
 
 // Config returns the configuration in force.

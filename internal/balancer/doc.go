@@ -33,4 +33,13 @@
 // few tables and no join waits for a timer; streams that lost a target come
 // before streams that gained one. A table that cannot be written is tried
 // again with growing pauses while the old one stays in force.
+//
+// # Succession
+//
+// A data plane may have found a predecessor: programs of an earlier process that
+// work on by themselves. The balancer fills its own tables beside it and takes
+// over when every leg of the predecessor that works is registered again and all
+// tables are in force, or when the time for that is over. A leg that stops
+// working meanwhile is not waited for, and leaves those that are missing
+// LossGrace at most.
 package balancer

@@ -49,6 +49,7 @@ func (b *Balancer) linkEvent(event nl.LinkEvent) {
 	if event.Gone {
 		b.detach(link.Index)
 	}
+	b.followPredecessor(link, event.Gone)
 	for name, old := range b.present {
 		if old.Index == link.Index && (name != link.Name || event.Gone) { // renamed or gone
 			delete(b.present, name)

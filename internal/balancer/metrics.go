@@ -26,6 +26,8 @@ var (
 		"Targets that have joined the stream, whether or not their leg works.", []string{"stream"}, nil)
 	failedDesc = prometheus.NewDesc("weft_lb_stream_table_failed",
 		"1 while the newest Maglev table could not be put in force.", []string{"stream"}, nil)
+	shadowDesc = prometheus.NewDesc("weft_lb_shadow",
+		"1 while the programs of an earlier process still work in the place of this replica's.", nil, nil)
 	reasonsDesc = prometheus.NewDesc("weft_lb_packets_total",
 		"Packets seen by the load balancer, by what became of them.", []string{"reason"}, nil)
 	slowPathDesc = prometheus.NewDesc("weft_lb_slowpath_total",
@@ -56,7 +58,7 @@ var (
 // Describe implements prometheus.Collector.
 func (b *Balancer) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		targetsDesc, registeredDesc, failedDesc, reasonsDesc, slowPathDesc, heldDesc,
+		targetsDesc, registeredDesc, failedDesc, shadowDesc, reasonsDesc, slowPathDesc, heldDesc,
 		flowTraffic.packets, flowTraffic.bytes, streamTraffic.packets, streamTraffic.bytes,
 		targetTraffic.packets, targetTraffic.bytes,
 	} {
@@ -85,6 +87,11 @@ func (b *Balancer) Collect(out chan<- prometheus.Metric) {
 		gauge(registeredDesc, registered[s.Name], s.Name)
 		gauge(failedDesc, failed, s.Name)
 	}
+	shadow := 0.0
+	if snapshot.Shadow {
+		shadow = 1
+	}
+	out <- prometheus.MustNewConstMetric(shadowDesc, prometheus.GaugeValue, shadow)
 	b.collectReasons(out)
 	b.collectTraffic(out, snapshot)
 }

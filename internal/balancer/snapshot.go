@@ -16,6 +16,8 @@ type Snapshot struct {
 	// Leaving has the interfaces whose legs are registered no more, but which
 	// are there still and take answers; sorted.
 	Leaving []string
+	// Shadow says that a predecessor still works in the place of this replica.
+	Shadow bool
 }
 
 // StreamState is the state of a configured stream.
@@ -88,7 +90,7 @@ func (s Snapshot) Target(name string) TargetState {
 func (b *Balancer) Snapshot() Snapshot {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	snapshot := Snapshot{Flows: b.flowStates}
+	snapshot := Snapshot{Flows: b.flowStates, Shadow: b.succession != nil}
 	for _, s := range b.streams {
 		state := StreamState{
 			Name: s.name, ID: s.id, TableSize: s.size, MaxTargets: s.maxTargets,

@@ -40,18 +40,42 @@ func (h *Handle) IngressBlock(index int) (uint32, error) {
 	return 0, nil
 }
 
+// IngressBlocks returns the blocks of all interfaces that have joined one.
+func (h *Handle) IngressBlocks() (map[int]uint32, error) {
+	found, err := dump(func() ([]netlink.Qdisc, error) { return h.lib.QdiscList(nil) })
+	if err != nil {
+		return nil, wrap(err, "list ingress blocks")
+	}
+	blocks := map[int]uint32{}
+	for _, q := range found {
+		if attrs := q.Attrs(); attrs.IngressBlock != nil {
+			blocks[attrs.LinkIndex] = *attrs.IngressBlock
+		}
+	}
+	return blocks, nil
+}
+
+// AddBlockProgram is SetBlockProgram for a block that has no program yet; one
+// that has is ErrExists.
+func (h *Handle) AddBlockProgram(block uint32, name string, fd int) error {
+	return wrap(h.lib.FilterAdd(blockFilter(block, name, fd)), "add program to ingress block %d", block)
+}
+
 // SetBlockProgram makes the BPF program fd the block's only one, or replaces
 // it, for all its interfaces at once. A block exists while an interface has
 // joined it: before that it is ErrNotFound.
 func (h *Handle) SetBlockProgram(block uint32, name string, fd int) error {
-	err := h.lib.FilterReplace(&netlink.BpfFilter{
+	// A missing block is EINVAL, as is a program of the wrong type.
+	return wrap(h.lib.FilterReplace(blockFilter(block, name, fd)), "set program of ingress block %d", block)
+}
+
+func blockFilter(block uint32, name string, fd int) *netlink.BpfFilter {
+	return &netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{
 			LinkIndex: magicBlock, Parent: block, Handle: 1, Priority: 1, Protocol: unix.ETH_P_ALL,
 		},
 		Fd: fd, Name: name, DirectAction: true,
-	})
-	// A missing block is EINVAL, as is a program of the wrong type.
-	return wrap(err, "set program of ingress block %d", block)
+	}
 }
 
 func ingress(index int, block *uint32) netlink.Qdisc {

@@ -26,6 +26,7 @@ type Link struct {
 	Carrier      bool   // Up and the lower layer works; a veth's: its peer is up
 	CarrierDowns uint32 // how often Carrier has been lost, to notice short losses
 	PeerIndex    int    // in the peer's namespace, 0 when there is none
+	AllMulticast bool   // by SetAllMulticast or an administrator; not by sockets
 }
 
 // parseLink reads the body of a link message.
@@ -55,6 +56,8 @@ func fromLink(l netlink.Link) Link {
 		MTU: attrs.MTU, PeerIndex: attrs.ParentIndex,
 		Up:      attrs.RawFlags&unix.IFF_UP != 0,
 		Carrier: attrs.RawFlags&unix.IFF_LOWER_UP != 0,
+
+		AllMulticast: attrs.RawFlags&unix.IFF_ALLMULTI != 0,
 	}
 }
 
@@ -133,6 +136,16 @@ func (h *Handle) SetUp(index int) error {
 // SetDown brings an interface down.
 func (h *Handle) SetDown(index int) error {
 	return wrap(h.setLink(index, unix.IFF_UP, 0), "set interface %d down", index)
+}
+
+// SetAllMulticast makes an interface receive all multicast, or no more than
+// others want. It stays when the process ends.
+func (h *Handle) SetAllMulticast(index int, on bool) error {
+	flags := uint32(0)
+	if on {
+		flags = unix.IFF_ALLMULTI
+	}
+	return wrap(h.setLink(index, unix.IFF_ALLMULTI, flags), "set all multicast of interface %d", index)
 }
 
 // SetAlias sets the alias of an interface.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,6 +51,16 @@ type Config struct {
 	MaxFragments      int     // 0 = lb.DefaultMaxFragments
 	MaxStreams        int     // 0 = lb.DefaultMaxStreams
 	MaxTargets        int     // 0 = lb.DefaultMaxTargets
+
+	// PinDir is a directory in a BPF file system, of this endpoint alone, where
+	// the data path is pinned: it works on while there is no process, until the
+	// next one of this name takes over. "": it ends with the process.
+	PinDir string
+	// KeepOnEnd makes the end of Start's context an Abandon, not a Stop.
+	KeepOnEnd bool
+	// Grace is how long that one waits for the targets of the one before, from
+	// its registration on; 0 = balancer.DefaultGrace.
+	Grace time.Duration
 
 	IdleTimeout time.Duration // stop after so long without connection, 0 = never
 	Drain       time.Duration // 0 = DefaultDrain
@@ -108,7 +119,9 @@ func (c Config) Validate() error {
 	need(c.MaxFragments == 0 || c.MaxFragments >= lb.MinFragments && c.MaxFragments <= lb.MaxFragments,
 		"MaxFragments %d is neither 0 nor within %d to %d", c.MaxFragments, lb.MinFragments, lb.MaxFragments)
 	need(!c.PassSocket || c.ListenOn == nil || c.ListenOn.Scheme == "unix", "PassSocket needs a unix socket, ListenOn is %s", c.ListenOn)
-	need(c.IdleTimeout >= 0 && c.Drain >= 0, "IdleTimeout or Drain is negative")
+	need(c.IdleTimeout >= 0 && c.Drain >= 0 && c.Grace >= 0, "IdleTimeout, Drain or Grace is negative")
+	need(!c.KeepOnEnd || c.PinDir != "", "KeepOnEnd needs PinDir")
+	need(c.PinDir == "" || filepath.IsAbs(c.PinDir), "PinDir %q is not an absolute path", c.PinDir)
 	if _, err := ipam.NewPool(c.CIDRPrefixes...); err != nil {
 		need(false, "CIDRPrefixes: %v", err)
 	}

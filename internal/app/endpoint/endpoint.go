@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,12 @@ import (
 // answerTimeout bounds the wait for calls that run when the endpoint stops.
 const answerTimeout = time.Second
 
+// release undoes something that Start did.
+type release struct {
+	stop    func() error
+	abandon func() error // the same, but the data path works on
+}
+
 // Component is a running endpoint.
 type Component struct {
 	config Config
@@ -35,7 +42,7 @@ type Component struct {
 
 	endpoints  registry.NetworkServiceEndpointRegistryClient
 	registered *registry.NetworkServiceEndpoint
-	release    []func() error // what Start acquired, undone in reverse
+	release    []release // what Start acquired, undone in reverse
 
 	stop    sync.Once
 	stopErr error
@@ -43,7 +50,7 @@ type Component struct {
 	done    chan struct{} // closed when everything is released
 }
 
-// Start runs an endpoint until Stop or the end of ctx. When it returns, the
+// Start runs an endpoint until Stop, Abandon or the end of ctx. When it returns, the
 // endpoint balances by deps.Balance and is registered.
 func Start(ctx context.Context, config Config, deps Deps) (_ *Component, err error) {
 	if err := config.Validate(); err != nil {
@@ -56,7 +63,9 @@ func Start(ctx context.Context, config Config, deps Deps) (_ *Component, err err
 	c.log = c.log.With("endpoint", config.Name)
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("start endpoint %s: %w", config.Name, err), c.undo())
+			// A data path that works is better than none.
+			keep := c.plane != nil && c.plane.Shadow()
+			err = errors.Join(fmt.Errorf("start endpoint %s: %w", config.Name, err), c.undo(keep))
 			close(c.done)
 		}
 	}()
@@ -69,9 +78,16 @@ func Start(ctx context.Context, config Config, deps Deps) (_ *Component, err err
 	if err := c.register(ctx, deps.Security); err != nil {
 		return nil, err
 	}
+	c.balancer.Succeed(c.config.Grace) // targets can come from now on
 	close(c.started)
 	// The context of Stop is not the one that just ended.
-	stopFollowing := context.AfterFunc(ctx, func() { _ = c.Stop(context.WithoutCancel(ctx)) })
+	stopFollowing := context.AfterFunc(ctx, func() {
+		if c.config.KeepOnEnd {
+			_ = c.Abandon(context.WithoutCancel(ctx))
+		} else {
+			_ = c.Stop(context.WithoutCancel(ctx))
+		}
+	})
 	go func() {
 		<-c.done
 		stopFollowing()
@@ -85,11 +101,12 @@ func (c *Component) startBalancer(ctx context.Context, deps Deps) error {
 		NetNS: c.config.NetNS, Interface: c.config.ExternalInterface, VLAN: c.config.VLAN, Mode: c.config.Mode,
 		MaxFlows: c.config.MaxFlows, MaxFragments: c.config.MaxFragments,
 		MaxStreams: c.config.MaxStreams, MaxTargets: c.config.MaxTargets, MaxTableSize: c.config.MaxTableSize,
+		PinDir: c.config.PinDir,
 	})
 	if err != nil {
 		return err
 	}
-	c.onStop(c.plane.Close)
+	c.release = append(c.release, release{c.plane.Close, c.plane.Abandon})
 	limits := balancer.Limits{
 		Streams: c.config.MaxStreams, Targets: c.config.MaxTargets, Flows: c.config.MaxFlows,
 		TableSize: c.config.TableSize, MaxTableSize: c.config.MaxTableSize,
@@ -98,7 +115,10 @@ func (c *Component) startBalancer(ctx context.Context, deps Deps) error {
 	if err != nil {
 		return err
 	}
-	c.onStop(func() error { c.balancer.Close(); return nil })
+	c.release = append(c.release, release{
+		stop:    func() error { c.balancer.Close(); return nil },
+		abandon: func() error { c.balancer.Abandon(); return nil },
+	})
 	if deps.Metrics != nil {
 		// A process may run several endpoints.
 		metrics := prometheus.WrapRegistererWith(prometheus.Labels{"endpoint": c.config.Name}, deps.Metrics)
@@ -182,18 +202,38 @@ func (c *Component) Stop(ctx context.Context) error {
 			s := c.balancer.Snapshot()
 			c.log.Warn("clients stay connected", "targets", len(s.Targets), "leaving", len(s.Leaving))
 		}
-		c.stopErr = errors.Join(err, c.undo())
+		c.stopErr = errors.Join(err, c.undo(false))
 	})
 	<-c.done
 	return c.stopErr
 }
 
-func (c *Component) onStop(release func() error) { c.release = append(c.release, release) }
+// Abandon ends the endpoint for the one that follows it under the same name. The
+// data path works on by what is pinned, and the registration stays: it expires
+// if nobody comes. Without Config.PinDir nothing would work on, and Abandon is
+// Stop.
+func (c *Component) Abandon(ctx context.Context) error {
+	if c.config.PinDir == "" {
+		return c.Stop(ctx)
+	}
+	c.stop.Do(func() {
+		defer close(c.done)
+		c.stopErr = c.undo(true)
+	})
+	<-c.done
+	return c.stopErr
+}
 
-func (c *Component) undo() error {
+func (c *Component) onStop(stop func() error) { c.release = append(c.release, release{stop, stop}) }
+
+func (c *Component) undo(keep bool) error {
 	var errs []error
-	for i := len(c.release) - 1; i >= 0; i-- {
-		errs = append(errs, c.release[i]())
+	for _, r := range slices.Backward(c.release) {
+		if keep {
+			errs = append(errs, r.abandon())
+		} else {
+			errs = append(errs, r.stop())
+		}
 	}
 	c.release = nil
 	return errors.Join(errs...)

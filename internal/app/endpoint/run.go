@@ -33,6 +33,7 @@ type settings struct {
 	vlan, mtu               uint
 	tableSize, maxTableSize uint
 	passSocket              bool
+	onStop                  string // keep or remove
 }
 
 // Run is the command weft-endpoint: it serves until ctx ends and returns the
@@ -62,6 +63,9 @@ func (s *settings) flags(flags *flag.FlagSet) {
 	flags.TextVar(&s.Mode, "mode", lb.ModeAuto, "where the load balancer meets frames from outside: tcx, xdp (in the driver), or auto, which is xdp where it pays")
 	flags.IntVar(&s.MaxFlows, "max-flows", 0, "flows that may exist at once (default 16384)")
 	flags.IntVar(&s.MaxFragments, "max-fragments", 0, "fragmented packets that are remembered at once (default 16384)")
+	flags.StringVar(&s.PinDir, "pin-dir", "", "directory in a BPF file system, of this endpoint alone, to pin the data path in: it works on when the process is killed, and the next one takes over (default: it ends with the process)")
+	flags.StringVar(&s.onStop, "on-stop", "remove", "what becomes of the data path at SIGTERM: remove, or keep (with --pin-dir) for the process that follows at once")
+	flags.DurationVar(&s.Grace, "grace", 0, "how long to wait for the workloads of the process before, while its data path works on (default 5s)")
 	flags.StringVar(&s.adminSocket, "admin-socket", "", "unix socket for weft trace, top and observe, for its owner only (default: none)")
 	flags.BoolVar(&s.passSocket, "pass-socket", true, "register with a descriptor of a unix socket, not its path")
 }
@@ -84,6 +88,13 @@ func (s *settings) load(lookup config.Lookup) error {
 	if len(s.adminSocket) > service.MaxSocketPath {
 		return fmt.Errorf("--admin-socket %s has more than %d bytes", s.adminSocket, service.MaxSocketPath)
 	}
+	if s.onStop != "keep" && s.onStop != "remove" {
+		return fmt.Errorf("--on-stop %q: neither keep nor remove", s.onStop)
+	}
+	if s.onStop == "keep" && flags.PinDir == "" {
+		return errors.New("--on-stop keep: needs --pin-dir")
+	}
+	s.PinDir, s.KeepOnEnd, s.Grace = flags.PinDir, s.onStop == "keep", flags.Grace
 	s.ExternalInterface, s.NetNS, s.Mode = flags.ExternalInterface, flags.NetNS, flags.Mode
 	s.MaxFlows, s.MaxFragments = flags.MaxFlows, flags.MaxFragments
 	s.VLAN, s.MTU, s.TableSize, s.MaxTableSize = uint16(s.vlan), uint32(s.mtu), uint32(s.tableSize), uint32(s.maxTableSize)

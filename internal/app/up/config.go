@@ -32,6 +32,9 @@ type Config struct {
 	// NetNS is the path of the namespace that gets the node's ends of all
 	// interfaces. Default: the process's own.
 	NetNS string `yaml:"netns"`
+	// PinDir is a directory in a BPF file system where the data path is pinned, so
+	// that it outlives the process.
+	PinDir string `yaml:"pin-dir"`
 	// MetricsAddress serves Prometheus metrics over HTTP, such as
 	// 127.0.0.1:9090; none when empty.
 	MetricsAddress string `yaml:"metrics"`
@@ -109,7 +112,7 @@ func Load(path string) (Config, error) {
 // Validate returns every problem that can be seen without the machine.
 func (c Config) Validate() error {
 	var problems []error
-	for field, dir := range map[string]string{"run-dir": c.RunDir, "state-dir": c.StateDir, "netns": c.NetNS} {
+	for field, dir := range map[string]string{"run-dir": c.RunDir, "state-dir": c.StateDir, "netns": c.NetNS, "pin-dir": c.PinDir} {
 		if dir != "" && !filepath.IsAbs(dir) {
 			problems = append(problems, fmt.Errorf("%s: %q is not an absolute path", field, dir))
 		}

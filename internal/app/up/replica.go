@@ -6,7 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/weft-project/weft/internal/app/endpoint"
@@ -15,6 +18,7 @@ import (
 	"github.com/weft-project/weft/internal/resource"
 	"github.com/weft-project/weft/internal/resource/compile"
 	daemonv1 "github.com/weft-project/weft/pkg/api/daemon/v1"
+	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
 // Endpoint is a running replica that follows the resources.
@@ -46,6 +50,7 @@ func (s *Stack) StartReplica(ctx context.Context, r Replica) (*Endpoint, error) 
 		NetNS: r.NetNS, ExternalInterface: r.Interface, VLAN: r.VLAN,
 		CIDRPrefixes: r.Prefixes, MTU: r.MTU, TableSize: r.TableSize, MaxTableSize: r.MaxTableSize,
 		Mode: r.Mode, MaxFlows: r.MaxFlows, MaxFragments: r.MaxFragments,
+		PinDir: s.replicaPins(r.Name),
 	}, endpoint.Deps{Security: s.security, Log: s.config.Log, Metrics: s.metrics, Balance: *balance})
 	if err != nil {
 		return nil, err
@@ -60,6 +65,38 @@ func (s *Stack) StartReplica(ctx context.Context, r Replica) (*Endpoint, error) 
 		_ = compile.Follow(following, s.store, r.Trench, r.Conduit, component.SetConfig, e.report)
 	})
 	return e, nil
+}
+
+// replicaPrefix begins the names of the replicas' pin directories.
+const replicaPrefix = "lb-"
+
+// replicaPins returns the directory where a replica's data path is pinned, so
+// that it works on over a restart; "" when nothing is pinned. A BPF file system
+// takes no dots in names.
+func (s *Stack) replicaPins(name string) string {
+	if s.config.PinDir == "" {
+		return ""
+	}
+	return filepath.Join(s.config.PinDir, replicaPrefix+strings.ReplaceAll(url.PathEscape(name), ".", "%2E"))
+}
+
+// discardReplicas removes the data paths of replicas that are configured no
+// more.
+func (s *Stack) discardReplicas() error {
+	if s.config.PinDir == "" {
+		return nil
+	}
+	found, err := filepath.Glob(filepath.Join(s.config.PinDir, replicaPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, dir := range found {
+		if !slices.ContainsFunc(s.config.Replicas, func(r Replica) bool { return s.replicaPins(r.Name) == dir }) {
+			errs = append(errs, lb.Discard(dir))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // report notes whether the replica carries out the resources. The conduit's
@@ -108,11 +145,17 @@ func (e *Endpoint) Component() *endpoint.Component { return e.component }
 
 // Stop takes the replica out of the mesh, waits until its clients have left it
 // and ends it.
-func (e *Endpoint) Stop() error {
+func (e *Endpoint) Stop() error { return e.end(e.component.Stop) }
+
+// Abandon ends the replica for the one that follows it under the same name: its
+// data path works on, if it is pinned.
+func (e *Endpoint) Abandon() error { return e.end(e.component.Abandon) }
+
+func (e *Endpoint) end(stop func(context.Context) error) error {
 	e.once.Do(func() {
 		e.cancel()
 		e.following.Wait()
-		e.stopErr = e.component.Stop(context.Background())
+		e.stopErr = stop(context.Background())
 		e.stack.mu.Lock()
 		defer e.stack.mu.Unlock()
 		e.stack.replicas = slices.DeleteFunc(e.stack.replicas, func(other *Endpoint) bool { return other == e })

@@ -108,6 +108,9 @@ func (s *Stack) startAgent(ctx context.Context) error {
 }
 
 func (s *Stack) startReplicas(ctx context.Context) error {
+	if err := s.discardReplicas(); err != nil {
+		return err
+	}
 	for _, r := range s.config.Replicas {
 		if _, err := s.StartReplica(ctx, r); err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -25,6 +26,7 @@ type Block struct {
 	netlink *nl.Handle // nil when closed
 	program *ebpf.Program
 	members map[int]struct{} // interfaces that have joined; may be gone
+	behind  bool             // another process's program on the block stays
 }
 
 const maxID = 1<<31 - 1
@@ -49,6 +51,80 @@ func Open(netNS string, id uint32, program *ebpf.Program) (*Block, error) {
 		return nil, fmt.Errorf("open ingress block: %w", err)
 	}
 	return &Block{id: id, netlink: netlink, program: program, members: map[int]struct{}{}}, nil
+}
+
+// OpenBehind is Open for a block that an earlier process has left: its program
+// stays until TakeOver. Interfaces join meanwhile as ever; only a block that has
+// no program gets the present one.
+func OpenBehind(netNS string, id uint32, program *ebpf.Program) (*Block, error) {
+	b, err := Open(netNS, id, program)
+	if err == nil {
+		b.behind = true
+	}
+	return b, err
+}
+
+// TakeOver gives the program to all interfaces that have joined the block, in
+// whatever process, at once; they are this block's from now on. After an error
+// it may be called again.
+func (b *Block) TakeOver() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.netlink == nil {
+		return errClosed
+	}
+	joined, err := members(b.netlink, b.id)
+	if err != nil {
+		return err
+	}
+	for _, ifindex := range joined {
+		b.members[ifindex] = struct{}{}
+	}
+	b.behind = false
+	return b.write(b.program)
+}
+
+// Members returns the interfaces of a namespace that have joined the block, in
+// whatever process.
+func Members(netNS string, id uint32) (joined []int, err error) {
+	netlink, err := nl.Open(netNS)
+	if err != nil {
+		return nil, fmt.Errorf("list members of ingress block: %w", err)
+	}
+	defer func() { err = errors.Join(err, netlink.Close()) }()
+	return members(netlink, id)
+}
+
+func members(netlink *nl.Handle, id uint32) ([]int, error) {
+	blocks, err := netlink.IngressBlocks()
+	if err != nil {
+		return nil, err
+	}
+	var joined []int
+	for ifindex, block := range blocks {
+		if block == id {
+			joined = append(joined, ifindex)
+		}
+	}
+	slices.Sort(joined)
+	return joined, nil
+}
+
+// Dissolve takes all interfaces of a namespace out of a block that an earlier
+// process has left.
+func Dissolve(netNS string, id uint32) error {
+	joined, err := Members(netNS, id)
+	if err != nil {
+		return err
+	}
+	b, err := Open(netNS, id, nil)
+	if err != nil {
+		return err
+	}
+	for _, ifindex := range joined {
+		b.members[ifindex] = struct{}{}
+	}
+	return b.Close(false)
 }
 
 // Adopt takes over those of the interfaces that have joined the block in an
@@ -157,7 +233,14 @@ func (b *Block) write(program *ebpf.Program) error {
 	if err != nil {
 		return fmt.Errorf("describe ingress program: %w", err)
 	}
-	err = b.netlink.SetBlockProgram(b.id, info.Name, program.FD())
+	if b.behind {
+		err = b.netlink.AddBlockProgram(b.id, info.Name, program.FD())
+		if errors.Is(err, nl.ErrExists) {
+			return nil
+		}
+	} else {
+		err = b.netlink.SetBlockProgram(b.id, info.Name, program.FD())
+	}
 	if err == nil {
 		return nil
 	}

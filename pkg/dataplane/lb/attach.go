@@ -13,55 +13,159 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-project/weft/internal/netns"
+	"github.com/weft-project/weft/internal/nl"
 )
+
+// hook is a place for a program on the external interface.
+type hook struct {
+	name    string // of its pin
+	program func(*objects) *ebpf.Program
+	attach  func(ifindex int, program *ebpf.Program) (link.Link, error)
+}
+
+// hooks are in the order of attachment. XDP comes last: what XDP hands over, tcx
+// takes over.
+var hooks = [...]hook{
+	{"ingress", func(o *objects) *ebpf.Program { return o.Lb }, tcx(ebpf.AttachTCXIngress)},
+	{"egress", func(o *objects) *ebpf.Program { return o.LbEgress }, tcx(ebpf.AttachTCXEgress)},
+	{"xdp", func(o *objects) *ebpf.Program { return o.xdp }, attachXDP},
+}
+
+// tcx attaches in front of what is there, so that a link can take the place of
+// one that goes only then.
+func tcx(where ebpf.AttachType) func(int, *ebpf.Program) (link.Link, error) {
+	return func(ifindex int, program *ebpf.Program) (link.Link, error) {
+		return link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: program, Attach: where, Anchor: link.Head()})
+	}
+}
+
+func attachXDP(ifindex int, program *ebpf.Program) (link.Link, error) {
+	return link.AttachXDP(link.XDPOptions{Interface: ifindex, Program: program, Flags: link.XDPDriverMode})
+}
 
 // attachment is a program on the external interface.
 type attachment struct {
-	link    link.Link
-	program func(*objects) *ebpf.Program // which one it is
+	hook
+	link link.Link
 }
 
+// wants says that there is to be a program at the hook.
+func (l *LB) wants(h hook) bool {
+	switch h.name {
+	case "egress":
+		return l.cfg.VLAN != 0
+	case "xdp":
+		return l.objs.xdp != nil
+	}
+	return true
+}
+
+// attach puts the programs on the external interface: by the links of a
+// predecessor where there are such. After an error it may be called again. The
+// caller holds mu.
 func (l *LB) attach() error {
-	return netns.Do(l.cfg.NetNS, func() (err error) {
-		if l.groups, err = allMulticast(l.id.ifindex); err != nil {
-			return err
-		}
-		if err := l.attachTCX(ebpf.AttachTCXIngress, func(o *objects) *ebpf.Program { return o.Lb }); err != nil {
-			return err
-		}
-		if l.cfg.VLAN != 0 {
-			if err := l.attachTCX(ebpf.AttachTCXEgress, func(o *objects) *ebpf.Program { return o.LbEgress }); err != nil {
-				return err
+	return netns.Do(l.cfg.NetNS, func() error {
+		for _, h := range hooks {
+			if err := l.attachAt(h); err != nil {
+				return fmt.Errorf("attach lb to %s: %s: %w", l.cfg.Interface, h.name, err)
 			}
+			afterStep(h.name)
 		}
-		return l.attachXDP()
+		return nil
 	})
 }
 
-func (l *LB) attachTCX(where ebpf.AttachType, program func(*objects) *ebpf.Program) error {
-	lk, err := link.AttachTCX(link.TCXOptions{Interface: l.id.ifindex, Program: program(l.objs), Attach: where})
-	if err == nil {
-		l.links = append(l.links, attachment{lk, program})
+// afterStep is called after each step of a change of generations, for tests of
+// what is left when the process ends there.
+var afterStep = func(string) {}
+
+func (l *LB) attachAt(h hook) error {
+	old := l.inherited[h.name]
+	for _, done := range l.links {
+		if done.name == h.name {
+			return nil
+		}
 	}
-	return err
+	if !l.wants(h) {
+		return l.dropInherited(h)
+	}
+	if old != nil && update(old, h.program(l.objs)) == nil {
+		l.links = append(l.links, attachment{h, old})
+		delete(l.inherited, h.name)
+		return nil
+	}
+	// A link that does not take the program makes room: before, where there is
+	// room for one only.
+	if h.name == "xdp" {
+		if err := l.dropInherited(h); err != nil {
+			return err
+		}
+	}
+	lk, err := h.attach(l.id.ifindex, h.program(l.objs))
+	switch {
+	case err != nil && h.name == "xdp" && l.cfg.Mode != ModeXDP:
+		// In ModeAuto a driver that does not run XDP is none the worse for it.
+		l.id.secret = 0 // programs to come are without
+		return nil
+	case err != nil && h.name == "xdp":
+		return fmt.Errorf("in the driver: %w", err)
+	case err != nil:
+		return err
+	}
+	if l.cfg.PinDir != "" {
+		if err := pin(lk, l.cfg.PinDir, h.name); err != nil {
+			return errors.Join(err, lk.Close())
+		}
+	}
+	l.links = append(l.links, attachment{h, lk})
+	if old := l.inherited[h.name]; old != nil {
+		delete(l.inherited, h.name)
+		return errors.Join(old.Detach(), old.Close())
+	}
+	return nil
 }
 
-// attachXDP comes last: what XDP hands over, tcx takes over. In ModeAuto a driver
-// that does not run XDP is none the worse for it.
-func (l *LB) attachXDP() error {
-	if l.objs.xdp == nil {
+// dropInherited removes what a predecessor has at the hook.
+func (l *LB) dropInherited(h hook) error {
+	old := l.inherited[h.name]
+	if old == nil {
 		return nil
 	}
-	lk, err := link.AttachXDP(link.XDPOptions{Interface: l.id.ifindex, Program: l.objs.xdp, Flags: link.XDPDriverMode})
-	switch {
-	case err == nil:
-		l.links = append(l.links, attachment{lk, func(o *objects) *ebpf.Program { return o.xdp }})
-		return nil
-	case l.cfg.Mode == ModeXDP:
-		return fmt.Errorf("xdp in the driver: %w", err)
+	delete(l.inherited, h.name)
+	return errors.Join(detach(l.cfg.PinDir, h.name), old.Close())
+}
+
+// receiveMulticast makes the external interface receive all multicast:
+// solicitations for a VIP go to a group that the stack, which does not have the
+// address, never joins. A socket does it, which ends with the process; if the
+// programs do not, the interface's flag.
+func (l *LB) receiveMulticast() (err error) {
+	if l.cfg.PinDir == "" {
+		return netns.Do(l.cfg.NetNS, func() error {
+			l.groups, err = allMulticast(l.id.ifindex)
+			return err
+		})
 	}
-	l.id.secret = 0 // programs to come are without
-	return nil
+	h, err := nl.Open(l.cfg.NetNS)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	dev, err := h.LinkByIndex(l.id.ifindex)
+	if err != nil {
+		return err
+	}
+	r := record{ifindex: l.id.ifindex, block: l.blockID, netNS: l.cfg.NetNS}
+	if before, ok, err := readRecord(l.cfg.PinDir); err == nil && ok {
+		r.allMulticast = before.allMulticast
+	}
+	// One who has set it himself keeps it.
+	r.allMulticast = r.allMulticast || !dev.AllMulticast
+	if err := r.write(l.cfg.PinDir); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	afterStep("record")
+	return h.SetAllMulticast(l.id.ifindex, true)
 }
 
 // Mode returns where the program runs: ModeTCX or ModeXDP.

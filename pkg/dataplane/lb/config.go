@@ -5,6 +5,7 @@ package lb
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 )
 
 // Defaults of Config.
@@ -35,6 +36,9 @@ type Config struct {
 	MaxFragments int    // packets whose later fragments find their way at once
 	VLAN         uint16 // of the external interface; 0: untagged
 	Mode         Mode   // where the program runs
+	// PinDir is a directory in a BPF file system, of this load balancer alone;
+	// what is pinned there outlives the process. "": nothing does.
+	PinDir string
 }
 
 func (c Config) withDefaults() Config {
@@ -80,6 +84,9 @@ func (c Config) Validate() error {
 	}
 	if c.Mode > ModeXDP {
 		errs = append(errs, fmt.Errorf("Mode %d: unknown", c.Mode))
+	}
+	if c.PinDir != "" && !filepath.IsAbs(c.PinDir) {
+		errs = append(errs, fmt.Errorf("PinDir %q: not an absolute path", c.PinDir))
 	}
 	if c.VLAN > 4094 {
 		errs = append(errs, fmt.Errorf("VLAN %d: not in 0 to 4094", c.VLAN))

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-project/weft/internal/classify"
@@ -45,16 +46,23 @@ type LB struct {
 
 	follower *follower // nil until New is done
 
-	mu       sync.Mutex // guards everything below
-	streams  []byte     // memory of lb_streams
-	members  []byte     // memory of lb_members
-	targets  []byte     // memory of lb_targets
-	control  []byte     // memory of lb_control
-	rings    map[uint32]*ring
-	links    []attachment // of the external interface
-	groups   int          // socket that makes it receive all multicast, -1: none
-	gateways []netip.Addr // in force, sorted
-	watchers map[*watcher]struct{}
+	mu      sync.Mutex // guards everything below
+	streams []byte     // memory of lb_streams
+	members []byte     // memory of lb_members
+	targets []byte     // memory of lb_targets
+	control []byte     // memory of lb_control
+	rings   map[uint32]*ring
+	links   []attachment // of the external interface
+	// inherited are the links of a predecessor that are not taken over yet.
+	inherited map[string]link.Link
+	heritage  *heritage    // what it knew, nil when there was none or it is outdated
+	shadow    bool         // a predecessor works until TakeOver
+	groups    int          // socket that makes it receive all multicast, -1: none
+	gateways  []netip.Addr // in force, sorted
+	watchers  map[*watcher]struct{}
+
+	blockID uint32
+	pinned  bool // the pin directory is ours
 
 	slow *slowPath // nil until New is done; has locks of its own
 
@@ -67,6 +75,10 @@ type LB struct {
 
 // New loads the program and attaches it to the external interface. Without
 // rules it leaves every packet to the stack.
+//
+// With Config.PinDir, it may find a predecessor: programs that a process has
+// left there. They go on working, with what they know, and New's are prepared
+// beside them, sharing nothing, until TakeOver.
 func New(cfg Config) (_ *LB, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -77,7 +89,7 @@ func New(cfg Config) (_ *LB, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, l.Close())
+			err = errors.Join(err, l.end(l.shadow))
 		}
 	}()
 	dev, err := l.device()
@@ -89,35 +101,55 @@ func New(cfg Config) (_ *LB, err error) {
 		return nil, err
 	}
 	l.id = newIdentity(dev.Index, xdp)
-	if l.objs, err = load(l.cfg, l.id, shape{blob: blobSizes[0]}, nil); err != nil {
+	// The id of a predecessor that was killed: its legs are taken over.
+	l.blockID = ingress.ID(fmt.Sprintf("lb/%s/%d", l.cfg.Interface, l.cfg.VLAN))
+	if err := l.inherit(); err != nil {
 		return nil, err
 	}
-	// The id of a predecessor that was killed: its legs are taken over.
-	id := ingress.ID(fmt.Sprintf("lb/%s/%d", l.cfg.Interface, l.cfg.VLAN))
-	if l.block, err = ingress.Open(l.cfg.NetNS, id, l.objs.LbReply); err != nil {
+	if err := l.prepare(); err != nil {
 		return nil, err
+	}
+	if err := l.receiveMulticast(); err != nil {
+		return nil, err
+	}
+	if !l.shadow {
+		l.mu.Lock()
+		err = l.attach()
+		l.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := l.follow(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// prepare makes everything that programs need.
+func (l *LB) prepare() (err error) {
+	if l.objs, err = load(l.cfg, l.id, shape{blob: blobSizes[0]}, nil); err != nil {
+		return err
+	}
+	open := ingress.Open
+	if l.shadow {
+		open = ingress.OpenBehind
+	}
+	if l.block, err = open(l.cfg.NetNS, l.blockID, l.objs.LbReply); err != nil {
+		return err
 	}
 	for mem, m := range map[*[]byte]*ebpf.Map{
 		&l.streams: l.objs.LbStreams, &l.members: l.objs.LbMembers,
 		&l.targets: l.objs.LbTargets, &l.control: l.objs.LbControl,
 	} {
 		if *mem, err = mapMemory(m); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if l.slow, err = startSlowPath(l); err != nil {
-		return nil, err
+		return err
 	}
-	if err := l.SetRules(Rules{}); err != nil {
-		return nil, err
-	}
-	if err := l.attach(); err != nil {
-		return nil, fmt.Errorf("attach lb to %s: %w", l.cfg.Interface, err)
-	}
-	if err := l.follow(); err != nil {
-		return nil, err
-	}
-	return l, nil
+	return l.SetRules(Rules{})
 }
 
 // allMulticast makes an interface receive all multicast as long as the returned
@@ -135,8 +167,15 @@ func allMulticast(ifindex int) (fd int, err error) {
 	return fd, nil
 }
 
-// Close detaches from all interfaces and releases everything.
-func (l *LB) Close() error {
+// Close detaches from all interfaces and releases everything, of a predecessor,
+// too.
+func (l *LB) Close() error { return l.end(false) }
+
+// Abandon ends the process's part and leaves everything that is pinned to work
+// on. Without Config.PinDir nothing is, and it is Close.
+func (l *LB) Abandon() error { return l.end(l.cfg.PinDir != "") }
+
+func (l *LB) end(keep bool) error {
 	l.stopWatchers()
 	if l.follower != nil { // it may be waiting for rules
 		l.follower.close()
@@ -152,11 +191,15 @@ func (l *LB) Close() error {
 	l.legsMu.Lock()
 	defer l.legsMu.Unlock()
 	if l.block != nil {
-		errs = append(errs, l.block.Close(false))
+		errs = append(errs, l.block.Close(keep))
+	}
+	if l.pinned && !keep {
+		errs = append(errs, Discard(l.cfg.PinDir))
 	}
 	for _, lk := range l.links {
 		errs = append(errs, lk.link.Close())
 	}
+	errs = append(errs, closeLinks(l.inherited), l.heritage.close())
 	if l.groups >= 0 {
 		errs = append(errs, unix.Close(l.groups))
 		l.groups = -1
@@ -173,6 +216,7 @@ func (l *LB) Close() error {
 		errs = append(errs, l.objs.Close())
 	}
 	l.block, l.links, l.rings, l.objs = nil, nil, nil, nil
+	l.inherited, l.heritage, l.pinned = nil, nil, false
 	l.streams, l.members, l.targets, l.control = nil, nil, nil, nil
 	return errors.Join(errs...)
 }

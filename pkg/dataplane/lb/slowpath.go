@@ -182,7 +182,10 @@ func (s *slowPath) Lookup(key slowpath.FragmentKey) (slowpath.FragmentVerdict, b
 	}
 	var note bpfLbFrag
 	if err := s.lb.objs.LbFrags.Lookup(toFragKey(key), &note); err != nil {
-		return slowpath.FragmentVerdict{}, false
+		var ok bool
+		if note, ok = s.lb.heritage.fragment(s.lb, toFragKey(key)); !ok {
+			return slowpath.FragmentVerdict{}, false
+		}
 	}
 	var now unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &now) != nil || int64(note.Time)+int64(fragmentLife) < now.Nano() {

@@ -43,6 +43,11 @@ func targetMAC(i int) packet.MAC { return packet.MAC{2, 0, 0, 2, 0, byte(i)} }
 
 // newTopology connects n targets. Target i has id i+1.
 func newTopology(t *testing.T, n int, vlan uint16) *topology {
+	return newTopologyOf(t, n, Config{VLAN: vlan})
+}
+
+// newTopologyOf is newTopology with a load balancer of a certain kind.
+func newTopologyOf(t *testing.T, n int, cfg Config) *topology {
 	testutil.Require(t, "bpf", "netns")
 	testutil.CheckLeaks(t)
 	top := &topology{client: testutil.NetNS(t), ns: testutil.NetNS(t)}
@@ -60,11 +65,12 @@ func newTopology(t *testing.T, n int, vlan uint16) *topology {
 	}
 	check(t, c.AddRoute(nl.Route{Index: far.Index, Prefix: netip.PrefixFrom(routed4, 32), Gateway: lb4}))
 	check(t, c.AddRoute(nl.Route{Index: far.Index, Prefix: netip.PrefixFrom(routed6, 128), Gateway: lb6}))
-	top.lb = newLB(t, Config{NetNS: top.ns, VLAN: vlan})
+	cfg.NetNS = top.ns
+	top.lb = newLB(t, cfg)
 	for i := range n {
 		top.addTarget(t, h, i)
 	}
-	if vlan != 0 {
+	if cfg.VLAN != 0 {
 		top.tagClient(t, far.Index)
 	}
 	return top
