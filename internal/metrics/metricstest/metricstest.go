@@ -73,15 +73,17 @@ func split(list string) []string {
 
 var described = regexp.MustCompile(`^Desc\{fqName: "([^"]*)", help: "([^"]*)", constLabels: \{[^}]*\}, variableLabels: \{([^}]*)\}`)
 
-// Documented checks that the collector describes exactly the documented metrics
-// with the prefix.
-func Documented(t testing.TB, prefix string, c prometheus.Collector) {
+// Documented checks that the collectors together describe exactly the documented
+// metrics with the prefix.
+func Documented(t testing.TB, prefix string, collectors ...prometheus.Collector) {
 	t.Helper()
 	rows := Rows(t)
 	descs := make(chan *prometheus.Desc)
 	go func() {
 		defer close(descs)
-		c.Describe(descs)
+		for _, c := range collectors {
+			c.Describe(descs)
+		}
 	}()
 	seen := map[string]bool{}
 	for desc := range descs {
