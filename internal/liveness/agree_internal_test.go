@@ -96,6 +96,9 @@ func (w *world) step() {
 	case choice < 65:
 		w.note("%s reboots", x.address)
 		x.reboot(w)
+		x.power(false)
+		time.Sleep(time.Second) // no frame of before is under way any more
+		x.power(true)
 		x.carrier = map[uint32]bool{}
 	case choice < 75:
 		cut := w.chance(50)

@@ -55,6 +55,9 @@ func (s *Stitcher) adopt() error {
 	if len(s.legs) > 0 {
 		s.log.Info("adopted", "interfaces", len(s.ports), "legs", len(s.legs))
 	}
+	for _, t := range a.joined { // from here on, others may want something
+		s.remotes.Join(t)
+	}
 	return nil
 }
 
@@ -69,6 +72,7 @@ type adoption struct {
 	links map[int]nl.Link // outer ends of ours
 
 	doubles []int // outer ends
+	joined  []Tunnel
 }
 
 // prune removes the entries of interfaces that have gone meanwhile: their
@@ -92,7 +96,8 @@ func (a *adoption) prune() error {
 	}
 	for key, to := range a.state.Tunnels {
 		_, client := a.state.Clients[to.IfIndex]
-		endpoint := a.state.Endpoints[to.IfIndex].Tunnel.Key() == key
+		port, endpoint := a.state.Endpoints[to.IfIndex]
+		endpoint = endpoint && port.Client == 0
 		if !client && !endpoint {
 			delete(a.state.Tunnels, key)
 			errs = append(errs, a.s.xc.DeleteTunnel(xconnect.Tunnel{Device: key.Device, Remote: key.Remote, VNI: key.VNI}))
@@ -146,7 +151,7 @@ func (a *adoption) endpoints() {
 		}
 		p := a.s.byIndex[port.Client]
 		if port.Client == 0 {
-			p = newPort(portKey{far: port.Tunnel.Key()})
+			p = newPort(portKey{far: ownerOf(l.want.ID)})
 			p.client = end{adopted: true, tunnel: &Tunnel{Tunnel: port.Tunnel, Signals: true}}
 			p.carrier = link.Up
 			a.add(p, 0)
@@ -196,10 +201,19 @@ func (a *adoption) removeDoubles(host *nl.Handle) error {
 func (a *adoption) tunnels() {
 	for key, to := range a.state.Tunnels {
 		p := a.s.byIndex[to.IfIndex]
-		if _, client := a.state.Clients[to.IfIndex]; !client || p == nil {
-			continue // that of a client
-		}
 		own := owner(to.Owner)
+		if p == nil {
+			continue
+		}
+		if present := p.client.tunnel; present != nil {
+			if present.Key() != key { // the client may have begun to use it
+				next := Tunnel{Signals: true, Tunnel: present.Tunnel}
+				next.Device, next.Remote, next.VNI = key.Device, key.Remote, key.VNI
+				p.client.next = &next
+				a.follow(next, p, own)
+			}
+			continue
+		}
 		t := xconnect.Tunnel{Device: key.Device, Remote: key.Remote, VNI: key.VNI}
 		l := &leg{want: Leg{ID: own.String()}, adopted: true, owner: own, up: p.carrier}
 		for _, way := range p.set {
@@ -209,10 +223,15 @@ func (a *adoption) tunnels() {
 			}
 		}
 		l.endpoint.adopted, l.endpoint.tunnel = true, &Tunnel{Tunnel: t, Signals: true}
-		a.addLeg(p, l)
-		if t.Local.IsValid() { // else it carried nothing, and nothing is lost with it
-			a.follow(*l.endpoint.tunnel, p, own)
+		a.follow(*l.endpoint.tunnel, p, own)
+		if other := p.legs[l.want.ID]; other != nil { // one took the other's place
+			if t.Local.IsValid() {
+				l, other = other, l
+			}
+			other.endpoint.old = append(other.endpoint.old, *l.endpoint.tunnel)
+			l = other
 		}
+		a.addLeg(p, l)
 	}
 }
 
@@ -223,7 +242,7 @@ func (a *adoption) addLeg(p *port, l *leg) {
 
 func (a *adoption) follow(t Tunnel, p *port, own owner) {
 	a.s.far[t.Key()] = &far{owner: own, port: p}
-	a.s.remotes.Join(t)
+	a.joined = append(a.joined, t)
 }
 
 // recover reads what an adopted end has: all of it is ours.
@@ -330,7 +349,7 @@ func (s *Stitcher) collect(host *nl.Handle, p *port) error {
 	var errs []error
 	for _, id := range p.ids() {
 		if l := p.legs[id]; l.adopted {
-			s.log.Info("removing what nobody claims", "conn", id, "iface", p.key.String())
+			s.log.Info("removing what nobody claims", "conn", id, "iface", p.String())
 			if err := s.drop(host, p, id); err != nil {
 				errs = append(errs, fmt.Errorf("remove leg %s: %w", id, err))
 			}

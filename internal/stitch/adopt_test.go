@@ -250,7 +250,9 @@ func crashAt(t *testing.T, name string, nth int, change func(n *node) error) boo
 	if err != nil {
 		t.Fatalf("step %d: %v", nth, err)
 	}
+	n.mu.Lock()
 	n.closed = false
+	n.mu.Unlock()
 	n.kill(t)
 	n.start(t)
 	n.alone(t, nth)

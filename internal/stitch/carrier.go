@@ -46,7 +46,7 @@ func (s *Stitcher) refresh(p *port) {
 		s.handles.put(host)
 	}
 	if err != nil {
-		s.log.Error("follow carrier", "iface", p.key.name, "err", err)
+		s.log.Error("follow carrier", "iface", p.String(), "err", err)
 	}
 }
 
@@ -59,6 +59,13 @@ func (s *Stitcher) isClosed() bool {
 func (s *Stitcher) follow(host *nl.Handle, p *port) error {
 	before, downs := p.carrier, p.client.downs
 	var err error
+	if s.switchTunnel(&p.client) {
+		for _, l := range p.legs {
+			if err := s.xc.SetEndpointBehind(l.endpoint.outer, p.client.tunnel.Tunnel); err != nil {
+				return err
+			}
+		}
+	}
 	if p.carrier, err = s.look(host, &p.client); err != nil {
 		return err
 	}

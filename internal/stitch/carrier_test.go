@@ -5,6 +5,7 @@ package stitch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"testing"
@@ -51,6 +52,24 @@ func (n *node) noCarrier(t *testing.T, i int) func() bool {
 		l := testutil.Link(t, n.endpoints[i], "leg-a")
 		return l.Up && !l.Carrier
 	}
+}
+
+// The legs of endpoints that do not answer are used while there is no other.
+func TestLose(t *testing.T) {
+	testutil.Require(t, "bpf", "netns")
+	testutil.CheckLeaks(t)
+	n := newNode(t, Options{})
+	n.connect(t, n.leg(0), n.leg(1))
+	for i, want := range [][]string{{"leg-1"}, {"leg-0", "leg-1"}} {
+		if err := n.Lose(t.Context(), fmt.Sprint("leg-", i)); err != nil {
+			t.Fatal(err)
+		}
+		n.becomes(t, "a lost leg is used only if all are", want...)
+	}
+	n.connect(t, n.leg(0))
+	n.becomes(t, "a leg that is back is used alone", "leg-0")
+	n.connect(t, n.leg(1))
+	n.becomes(t, "both are back", "leg-0", "leg-1")
 }
 
 func TestLegsFollowTheirEndpoints(t *testing.T) {

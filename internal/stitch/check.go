@@ -86,7 +86,7 @@ func (c *checker) port(p *port) (err error) {
 		return nil
 	}
 	if err := c.mend(p); err != nil {
-		return fmt.Errorf("repair %s: %w", p.key, err)
+		return fmt.Errorf("repair %s: %w", p, err)
 	}
 	for i := range c.found[first:] {
 		c.found[first+i].Repaired = true
@@ -95,7 +95,7 @@ func (c *checker) port(p *port) (err error) {
 }
 
 func (c *checker) add(p *port, conn, problem string, args ...any) {
-	c.found = append(c.found, Difference{Conn: conn, Interface: p.key.String(), Problem: fmt.Sprintf(problem, args...)})
+	c.found = append(c.found, Difference{Conn: conn, Interface: p.String(), Problem: fmt.Sprintf(problem, args...)})
 }
 
 func (c *checker) leg(p *port, l *leg) error {

@@ -53,8 +53,8 @@ func (s *Stitcher) connecting(id string) *connecting {
 
 // open opens the namespaces of the sides on this node.
 func (c *connecting) open(want Leg) (key portKey, err error) {
-	if t := want.Client.Tunnel; t != nil {
-		key.far = t.Key()
+	if want.Client.Tunnel != nil {
+		key.far = c.owner
 	} else if c.inClient, key.cookie, err = openSide(want.Client); err != nil {
 		return key, sideError("client", err)
 	} else {
@@ -187,7 +187,8 @@ func (c *connecting) leg(want Leg) *leg {
 		})
 	}
 	restore(c.tx, l)
-	l.want, l.withdrawn, l.vacated, l.adopted, l.owner = want, false, false, false, owner{}
+	l.want, l.owner = want, owner{}
+	l.withdrawn, l.lost, l.vacated, l.adopted = false, false, false, false
 	if p.inherited != nil && !p.inherits() {
 		restore(c.tx, &p.inherited)
 		p.inherited = nil // all legs say what they want

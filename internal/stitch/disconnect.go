@@ -24,6 +24,19 @@ func (s *Stitcher) Withdraw(ctx context.Context, id string) error {
 	})
 }
 
+// Lose says that the endpoint of a leg does not answer: the client's frames take
+// the other legs, if there are any. Connect takes it back. An unknown leg is no
+// error.
+func (s *Stitcher) Lose(ctx context.Context, id string) error {
+	return s.withLeg(ctx, "lose", id, func(host *nl.Handle, p *port, l *leg) error {
+		t := &tx{hook: s.opts.hook}
+		restore(t, &l.lost)
+		l.lost = true
+		t.after(func() { s.tell(p) })
+		return t.end(s.writeSet(t, p))
+	})
+}
+
 // Vacate takes the addresses that are the leg's alone off the client's
 // interface, so that the endpoint can give them to others; vacated says that they
 // are off. What the leg forwards for VIPs goes on. Of an unknown leg, an adopted

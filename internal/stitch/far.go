@@ -5,8 +5,10 @@ package stitch
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/weft-project/weft/pkg/dataplane/xconnect"
 )
@@ -61,15 +63,28 @@ func (s *Stitcher) join(t *tx, tunnel Tunnel, p *port, leg owner) error {
 	return nil
 }
 
-// leave forgets the tunnel of an end.
+// leave forgets the tunnels of an end.
 func (s *Stitcher) leave(e *end) error {
-	tunnel := *e.tunnel
-	e.tunnel = nil
-	s.mu.Lock()
-	delete(s.far, tunnel.Key())
-	s.mu.Unlock()
-	s.remotes.Leave(tunnel)
-	return s.xc.DeleteTunnel(tunnel.Tunnel)
+	all := e.old
+	for _, t := range []*Tunnel{e.tunnel, e.next} {
+		if t != nil {
+			all = append(all, *t)
+		}
+	}
+	e.tunnel, e.next, e.old = nil, nil, nil
+	return s.leaveAll(all)
+}
+
+func (s *Stitcher) leaveAll(all []Tunnel) error {
+	var errs []error
+	for _, t := range all {
+		s.mu.Lock()
+		delete(s.far, t.Key())
+		s.mu.Unlock()
+		s.remotes.Leave(t)
+		errs = append(errs, s.xc.DeleteTunnel(t.Tunnel))
+	}
+	return errors.Join(errs...)
 }
 
 // RemoteChanged looks at the far end of a tunnel again.
@@ -95,41 +110,103 @@ func (s *Stitcher) farCarrier(e *end) bool {
 func (s *Stitcher) tell(p *port) {
 	up := false
 	for _, l := range p.legs {
-		up = up || l.carrier && !l.withdrawn
+		up = up || l.carrier && !l.withdrawn && !l.lost
 		if t := l.endpoint.tunnel; t != nil {
 			s.remotes.SetCarrier(*t, p.carrier && !l.withdrawn)
 		}
 	}
-	if t := p.client.tunnel; t != nil {
-		s.remotes.SetCarrier(*t, up)
+	for _, t := range []*Tunnel{p.client.tunnel, p.client.next} {
+		if t != nil {
+			s.remotes.SetCarrier(*t, up)
+		}
 	}
 }
 
-// farClient makes a port of a client on another node.
+// farClient makes a port of a client on another node. When the client has
+// another tunnel than before, frames may come by both from now on. They are sent
+// by the new one when the other node is ready for it.
 func (c *connecting) farClient(t Tunnel) error {
 	p := c.p
 	if err := c.s.join(c.tx, t, p, c.owner); err != nil {
 		return err
 	}
-	restore(c.tx, &p.client)
+	c.s.mu.Lock()
+	c.s.vnis[c.owner] = t.Key()
+	c.s.mu.Unlock()
 	restore(c.tx, &p.carrier)
-	p.client.tunnel = &t
-	p.carrier = c.s.farCarrier(&p.client)
+	e := &p.client
+	c.retire(e)
+	switch {
+	case e.tunnel == nil || e.tunnel.Key() == t.Key():
+		e.tunnel = &t
+	default:
+		e.next = &t
+		c.s.switchTunnel(e)
+	}
+	p.carrier = c.s.farCarrier(e)
 	return nil
 }
 
-// farEndpoint leads a leg to an endpoint on another node.
-func (c *connecting) farEndpoint(l *leg, t Tunnel) error {
-	if l.endpoint.tunnel == nil || l.endpoint.tunnel.Key() != t.Key() {
-		c.replace(l)
-		l.endpoint, l.up = end{}, false
+// retire ends the time of the tunnels that an end had before its present one.
+func (c *connecting) retire(e *end) {
+	restore(c.tx, e)
+	retired := e.old
+	e.old = nil
+	if e.next != nil { // never used
+		retired, e.next = append(retired, *e.next), nil
 	}
+	c.tx.after(func() {
+		for _, t := range retired {
+			if e.has(t) {
+				continue // it is wanted again
+			}
+			if err := c.s.leaveAll([]Tunnel{t}); err != nil {
+				c.s.log.Error("forget tunnel", "vni", t.VNI, "remote", t.Remote, "err", err)
+			}
+		}
+	})
+}
+
+func (e *end) has(t Tunnel) bool {
+	is := func(other Tunnel) bool { return other.Key() == t.Key() }
+	return e.tunnel != nil && is(*e.tunnel) || e.next != nil && is(*e.next) || slices.ContainsFunc(e.old, is)
+}
+
+// switchTunnel puts the next tunnel of an end in the place of the present one if
+// the other node is ready, or will not tell.
+func (s *Stitcher) switchTunnel(e *end) bool {
+	if e.next == nil {
+		return false
+	}
+	if up, known := s.remotes.Carrier(*e.next); e.next.Signals && !(up && known) {
+		return false
+	}
+	e.old = append(e.old, *e.tunnel)
+	e.tunnel, e.next = e.next, nil
+	return true
+}
+
+// farEndpoint leads a leg to an endpoint on another node. By a tunnel that it had
+// before, frames may still come.
+func (c *connecting) farEndpoint(l *leg, t Tunnel) error {
 	if err := c.s.join(c.tx, t, c.p, c.owner); err != nil {
 		return err
 	}
-	l.endpoint.tunnel, l.endpoint.in.mac = &t, l.want.Endpoint.MAC
-	if l.endpoint.in.mac == nil {
-		l.endpoint.in.mac = noMAC
+	e := &l.endpoint
+	switch {
+	case e.tunnel == nil:
+		c.replace(l)
+		l.endpoint, l.up = end{}, false
+	case e.tunnel.Key() != t.Key():
+		c.retire(e)
+		e.old = []Tunnel{*e.tunnel}
+		e.adopted = l.carrier // until the other node tells by the new one
+	default:
+		c.retire(e)
+	}
+	e.tunnel, e.in.mac = &t, l.want.Endpoint.MAC
+	if e.in.mac == nil {
+		e.in.mac = noMAC
 	}
 	return c.pointFar(l)
 }
@@ -138,15 +215,21 @@ func (c *connecting) farEndpoint(l *leg, t Tunnel) error {
 // an endpoint here into the tunnel to its client.
 func (c *connecting) pointFar(l *leg) error {
 	p := c.p
-	if t := p.client.tunnel; t != nil {
+	if p.client.tunnel != nil {
 		outer := l.endpoint.outer
-		if err := c.tx.must("write endpoint port",
-			func() error { return c.s.xc.SetEndpointBehind(outer, t.Tunnel) }, nil); err != nil {
-			return err
+		for _, t := range []*Tunnel{p.client.tunnel, p.client.next} {
+			if t == nil {
+				continue
+			}
+			err := c.tx.must("write tunnel", func() error {
+				return c.s.xc.SetTunnel(t.Tunnel, xconnect.TunnelPort{IfIndex: outer, Owner: c.ownerOf(l)})
+			}, nil)
+			if err != nil {
+				return err
+			}
 		}
-		return c.tx.must("write tunnel", func() error {
-			return c.s.xc.SetTunnel(t.Tunnel, xconnect.TunnelPort{IfIndex: outer, Owner: c.ownerOf(l)})
-		}, nil)
+		return c.tx.must("write endpoint port",
+			func() error { return c.s.xc.SetEndpointBehind(outer, p.client.tunnel.Tunnel) }, nil)
 	}
 	if p.client.outer == 0 {
 		return nil // written when the interface is there again

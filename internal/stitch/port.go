@@ -24,19 +24,12 @@ const (
 	endpointAlias = "weft:endpoint:" // + leg id
 )
 
-// portKey is a workload's interface: namespace cookie and name, or the tunnel to
-// it.
+// portKey is a workload's interface: namespace cookie and name, or the leg whose
+// client is on another node.
 type portKey struct {
 	cookie uint64
 	name   string
-	far    xconnect.TunnelKey
-}
-
-func (k portKey) String() string {
-	if k.far.VNI != 0 {
-		return fmt.Sprintf("VNI %d of %s", k.far.VNI, k.far.Remote)
-	}
-	return k.name
+	far    owner
 }
 
 // port is a client port and its legs. What follows turn is guarded
@@ -60,8 +53,10 @@ type port struct {
 // end is a pair of ends: outer is 0 while the interface does not exist. Or it is
 // on another node.
 type end struct {
-	tunnel    *Tunnel // to the other node; of in only the MAC counts
-	adopted   bool    // found, not made; in.ours is not known before it is read
+	tunnel    *Tunnel  // to the other node; of in only the MAC counts
+	next      *Tunnel  // takes its place when the other node has said that it is ready
+	old       []Tunnel // the other node may still send by them, until the next Connect
+	adopted   bool     // found, not made; in.ours is not known before it is read
 	outer     int
 	outerName string
 	in        inner
@@ -77,6 +72,7 @@ type leg struct {
 	carrier   bool // of the endpoint's outer end
 	up        bool // the outer end is administratively up
 	withdrawn bool
+	lost      bool  // its endpoint does not answer
 	vacated   bool  // its addresses are off the client's interface
 	adopted   bool  // want is not known but for its ID
 	owner     owner // of an adopted tunnel, whose leg's ID is not known
@@ -91,7 +87,7 @@ func (p *port) lock(ctx context.Context) error {
 	case p.turn <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait for interface %s: %w", p.key.name, ctx.Err())
+		return fmt.Errorf("wait for interface %s: %w", p, ctx.Err())
 	}
 }
 
@@ -121,6 +117,13 @@ func (p *port) want() config {
 	return c
 }
 
+func (p *port) String() string {
+	if t := p.client.tunnel; t != nil {
+		return fmt.Sprintf("VNI %d of %s", t.VNI, t.Remote)
+	}
+	return p.key.name
+}
+
 // inherits says that there are legs of which only the traces are known.
 func (p *port) inherits() bool {
 	for _, l := range p.legs {
@@ -134,10 +137,10 @@ func (p *port) inherits() bool {
 // exists says that frames can be sent to the end.
 func (e *end) exists() bool { return e.outer != 0 || e.tunnel != nil }
 
-// live returns the legs for frames of the client: those whose endpoint is up.
-// The only leg is used in any case; there is no better one.
+// live returns the legs for frames of the client: those whose endpoint is up, and
+// of them those that are not lost, as long as there is one. The only leg is used in any case; there is no better one.
 func (p *port) live() []xconnect.Leg {
-	var usable, live []xconnect.Leg
+	var usable, up, live []xconnect.Leg
 	for _, id := range p.ids() {
 		l := p.legs[id]
 		if l.withdrawn || !l.endpoint.exists() {
@@ -152,11 +155,17 @@ func (p *port) live() []xconnect.Leg {
 		}
 		usable = append(usable, way)
 		if l.carrier && l.endpoint.in.mac != nil {
-			live = append(live, way)
+			up = append(up, way)
+			if !l.lost {
+				live = append(live, way)
+			}
 		}
 	}
-	if len(usable) == 1 {
+	switch {
+	case len(usable) == 1:
 		return usable
+	case len(live) == 0:
+		return up
 	}
 	return live
 }

@@ -36,6 +36,7 @@ type LegStatus struct {
 	Carrier   bool    // the endpoint's interface is up
 	Active    bool    // the client's frames may take it
 	Withdrawn bool
+	Lost      bool // the endpoint does not answer
 	Adopted   bool // from an earlier process, and not claimed yet
 }
 
@@ -74,7 +75,7 @@ func (p *port) status() PortStatus {
 		one := LegStatus{
 			ID: id, NetNS: l.endpoint.in.path, Interface: l.endpoint.in.name,
 			IfIndex: l.endpoint.in.index, Outer: l.endpoint.outer, MAC: l.endpoint.in.mac,
-			Local: l.want.Local, Carrier: l.carrier, Withdrawn: l.withdrawn,
+			Local: l.want.Local, Carrier: l.carrier, Withdrawn: l.withdrawn, Lost: l.lost,
 			Tunnel: l.endpoint.tunnel, Adopted: l.adopted,
 		}
 		for _, way := range p.set {

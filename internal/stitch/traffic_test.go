@@ -10,10 +10,12 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/weft-project/weft/internal/testutil"
 )
@@ -84,6 +86,9 @@ type stream struct {
 func newStream(t *testing.T, from, to string, address netip.AddrPort) *stream {
 	t.Helper()
 	server := testutil.ListenPacket(t, to, "udp", address.String())
+	if err := roomy(server); err != nil {
+		t.Fatal(err)
+	}
 	s := &stream{name: server.LocalAddr().String(), stop: make(chan struct{}), received: map[uint32]bool{}}
 	c, err := testutil.Dial(t.Context(), from, "udp", "", s.name)
 	if err != nil {
@@ -111,6 +116,19 @@ func newStream(t *testing.T, from, to string, address netip.AddrPort) *stream {
 		}
 	})
 	return s
+}
+
+// roomy lets a socket wait for a receiver that has no CPU for a while.
+func roomy(c net.PacketConn) error {
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) {
+		set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20)
+	})
+	return errors.Join(err, set)
 }
 
 func (s *stream) receive(c net.PacketConn) {

@@ -15,8 +15,8 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weft-project/weft/internal/app/mesh"
-	"github.com/weft-project/weft/internal/app/mesh/watchdog"
 	"github.com/weft-project/weft/internal/testutil"
+	"github.com/weft-project/weft/pkg/networkservice/nselabel"
 )
 
 // address returns a loopback address whose port was free a moment ago.
@@ -174,7 +174,7 @@ func TestEndedEndpointIsForgotten(t *testing.T) {
 	endpoints := mesh.NewNSEClient(ctx, a.URL(), mesh.Security{})
 	paths := map[string]string{}
 	stops := map[string]func(){}
-	for name, labels := range map[string]map[string]string{"short": nil, "long": {watchdog.GraceLabel: "1h"}} {
+	for name, labels := range map[string]map[string]string{"short": nil, "long": {nselabel.GraceLabel: "1h"}} {
 		paths[name] = filepath.Join(dir, name)
 		stops[name] = process(t, paths[name])
 		if _, err := endpoints.Register(ctx, endpointOf(name, paths[name], labels)); err != nil {

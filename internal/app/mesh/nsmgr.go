@@ -18,12 +18,15 @@ import (
 	registryadapters "github.com/networkservicemesh/sdk/pkg/registry/core/adapters"
 	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/weft-project/weft/internal/app/mesh/uplink"
 	"github.com/weft-project/weft/internal/app/mesh/watchdog"
 	"github.com/weft-project/weft/pkg/networkservice/chains/hop"
 	"github.com/weft-project/weft/pkg/networkservice/dial"
 	"github.com/weft-project/weft/pkg/networkservice/fd"
+	"github.com/weft-project/weft/pkg/networkservice/orphan"
 )
 
 // manager is the SDK's nsmgr made of the SDK's elements, except for what breaks
@@ -62,16 +65,22 @@ func newManager(ctx context.Context, config Config, pool *dial.Pool, upstream gr
 	m.endpoints = newEndpoints(ctx, config.Security, append(receive, endpointStore)...)
 	services := registryadapters.NetworkServiceServerToClient(m.services)
 	endpoints := registryadapters.NetworkServiceEndpointServerToClient(endpointStore)
-	m.endpoint = endpoint.NewServer(ctx, config.Security.TokenGenerator,
+	discover := discoverforwarder.NewServer(services, endpoints)
+	// A forwarder that is away will be back, and has to be told.
+	away := status.Error(codes.Unavailable, "the forwarder of the connection is not there")
+	orphans := orphan.New(config.Name, discover, fd.NewServer(),
+		connect.NewServer(hop.NewCloser(config.Name, pool, away, fd.NewClient())))
+	m.endpoint = orphans.Wrap(endpoint.NewServer(ctx, config.Security.TokenGenerator,
 		endpoint.WithName(config.Name),
 		endpoint.WithAdditionalFunctionality(
+			orphans.NewServer(),
 			adapters.NewClientToServer(clientinfo.NewClient()),
-			discoverforwarder.NewServer(services, endpoints),
+			discover,
 			netsvcmonitor.NewServer(ctx, services, endpoints),
 			fd.NewServer(),
 			connect.NewServer(hop.NewClient(config.Name, pool, fd.NewClient())),
 		),
-	)
+	))
 	return m
 }
 

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weft-project/weft/deployments/examples"
 	"github.com/weft-project/weft/internal/app/weft"
 	"github.com/weft-project/weft/internal/cli"
@@ -105,6 +107,54 @@ func TestStack(t *testing.T) {
 	checkInspection(t, stack.AdminSocket())
 	if err := stack.Apply("bad.yaml", []byte("kind: Flow\n")); err == nil {
 		t.Error("a bad manifest is accepted")
+	}
+}
+
+// A replica's data path is pinned, works on when it is abandoned, and goes when it
+// is stopped or not configured any more.
+func TestPinnedReplica(t *testing.T) {
+	testutil.Require(t, "bpf", "netns")
+	testutil.CheckLeaks(t)
+	dir, bpffs, replica := t.TempDir(), t.TempDir(), testutil.NetNS(t)
+	if err := unix.Mount("bpf", bpffs, "bpf", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Unmount(bpffs, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	h := testutil.Handle(t, replica)
+	if _, _, err := h.AddVeth(nl.Veth{Name: "ext0", PeerName: "peer", PeerUp: true}); err != nil {
+		t.Fatal(err)
+	}
+	config := Config{
+		Node: "n1", NetNS: testutil.NetNS(t), RunDir: dir, StateDir: filepath.Join(dir, "state"), PinDir: filepath.Join(bpffs, "weft"),
+		Replicas: []Replica{{
+			Name: "lb-1.a", Trench: "trench-a", Conduit: "lb", NetNS: replica, Interface: "ext0",
+			Prefixes: []netip.Prefix{netip.MustParsePrefix("172.16.1.0/24")},
+		}},
+	}
+	for i := range 3 {
+		stack, err := Start(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i < 2 {
+			if err := stack.replicas[0].Abandon(); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := stack.Stop(); err != nil {
+			t.Error(err)
+		}
+		pins, err := filepath.Glob(filepath.Join(config.PinDir, "*", "*"))
+		if err != nil || len(pins) != []int{2, 2, 0}[i] {
+			t.Errorf("start %d leaves %v, %v", i, pins, err)
+		}
+		if i == 1 {
+			config.Replicas = nil
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package kernelmech_test
 import (
 	"context"
 	"errors"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/chain"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
+	"github.com/networkservicemesh/sdk/pkg/tools/clienturlctx"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -118,20 +120,18 @@ func TestServerRefuses(t *testing.T) {
 		m    *networkservice.Mechanism
 		want string
 	}{
-		"other mechanism":   {&networkservice.Mechanism{Type: memif.MECHANISM}, `mechanism preferences ["MEMIF"]: want KERNEL`},
-		"no name":           {mechanism("", netNS), "mechanism parameter name: is missing or empty"},
-		"16 bytes":          {mechanism("nsm-456789012345", netNS), `mechanism parameter name "nsm-456789012345": has 16 bytes, an interface name has at most 15`},
-		"slash":             {mechanism("a/b", netNS), `mechanism parameter name "a/b": holds the character '/'`},
-		"space":             {mechanism("a b", netNS), `mechanism parameter name "a b": holds the character ' '`},
-		"colon":             {mechanism("a:1", netNS), `mechanism parameter name "a:1": holds the character ':'`},
-		"pattern":           {mechanism("nsm%d", netNS), `mechanism parameter name "nsm%d": holds the character '%'`},
-		"NUL":               {mechanism("a\x00", netNS), `mechanism parameter name "a\x00": holds the character '\x00'`},
-		"parent":            {mechanism("..", netNS), `mechanism parameter name "..": is not a name`},
-		"no namespace":      {mechanism("a", ""), "mechanism parameter inodeURL: is missing or empty"},
-		"path":              {mechanism("a", "/run/netns/a"), `mechanism parameter inodeURL "/run/netns/a": want file:///path or inode://device/inode`},
-		"file with a host":  {mechanism("a", "file://host/x"), `mechanism parameter inodeURL "file://host/x": want file:///path or inode://device/inode`},
-		"no parameters":     {&networkservice.Mechanism{Type: kernel.MECHANISM}, "mechanism parameter name: is missing or empty\nmechanism parameter inodeURL: is missing or empty"},
-		"nothing preferred": {nil, "mechanism preferences []: want KERNEL"},
+		"no name":          {mechanism("", netNS), "mechanism parameter name: is missing or empty"},
+		"16 bytes":         {mechanism("nsm-456789012345", netNS), `mechanism parameter name "nsm-456789012345": has 16 bytes, an interface name has at most 15`},
+		"slash":            {mechanism("a/b", netNS), `mechanism parameter name "a/b": holds the character '/'`},
+		"space":            {mechanism("a b", netNS), `mechanism parameter name "a b": holds the character ' '`},
+		"colon":            {mechanism("a:1", netNS), `mechanism parameter name "a:1": holds the character ':'`},
+		"pattern":          {mechanism("nsm%d", netNS), `mechanism parameter name "nsm%d": holds the character '%'`},
+		"NUL":              {mechanism("a\x00", netNS), `mechanism parameter name "a\x00": holds the character '\x00'`},
+		"parent":           {mechanism("..", netNS), `mechanism parameter name "..": is not a name`},
+		"no namespace":     {mechanism("a", ""), "mechanism parameter inodeURL: is missing or empty"},
+		"path":             {mechanism("a", "/run/netns/a"), `mechanism parameter inodeURL "/run/netns/a": want file:///path or inode://device/inode`},
+		"file with a host": {mechanism("a", "file://host/x"), `mechanism parameter inodeURL "file://host/x": want file:///path or inode://device/inode`},
+		"no parameters":    {&networkservice.Mechanism{Type: kernel.MECHANISM}, "mechanism parameter name: is missing or empty\nmechanism parameter inodeURL: is missing or empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &end{}
@@ -148,6 +148,25 @@ func TestServerRefuses(t *testing.T) {
 				t.Error("the next element was asked")
 			}
 		})
+	}
+}
+
+// Other mechanisms, and a next hop on another node, are left to others.
+func TestLeftToOthers(t *testing.T) {
+	e := &end{}
+	server := chain.NewNetworkServiceServer(kernelmech.NewServer(), serverEnd{e})
+	request := &networkservice.NetworkServiceRequest{
+		Connection:           &networkservice.Connection{Id: "a"},
+		MechanismPreferences: []*networkservice.Mechanism{{Type: memif.MECHANISM}},
+	}
+	if _, err := server.Request(t.Context(), request.Clone()); err != nil || !proto.Equal(e.requests[0], request) {
+		t.Errorf("%v, %v", e.requests, err)
+	}
+	e = &end{}
+	ctx := clienturlctx.WithClientURL(t.Context(), &url.URL{Scheme: "tcp", Host: "192.0.2.1:5001"})
+	client := chain.NewNetworkServiceClient(metadata.NewClient(), kernelmech.NewClient(), clientEnd{e})
+	if _, err := client.Request(ctx, request.Clone()); err != nil || !proto.Equal(e.requests[0], request) {
+		t.Errorf("%v, %v", e.requests, err)
 	}
 }
 

@@ -5,7 +5,6 @@ package stitch_test
 import (
 	"net"
 	"net/netip"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
-	"github.com/networkservicemesh/sdk/pkg/tools/clienturlctx"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -117,12 +115,11 @@ func TestLegOfAnUpstreamEndpoint(t *testing.T) {
 			DstRoutes:  []*networkservice.Route{{Prefix: "10.50.0.0/16"}},
 		}}
 	}
-	ctx := clienturlctx.WithClientURL(t.Context(), &url.URL{Scheme: "tcp", Host: "192.0.2.1:5001"})
-	if _, err := f.server.Request(ctx, ask()); err != nil {
+	if _, err := f.server.Request(t.Context(), ask()); err != nil {
 		t.Fatal(err)
 	}
 	want := node.Leg{
-		ID: "a",
+		ID: "a", Local: true,
 		Client: node.Side{
 			NetNS: "/run/netns/workload", Interface: "nsm-1", Addresses: prefixes("10.0.0.2/24"),
 			Routes: []node.Route{route("192.168.9.1/32", ""), route("10.99.0.0/16", "10.0.0.1"), route("10.98.0.0/16", "10.0.0.9")},

@@ -19,7 +19,7 @@
 //
 // # Placement
 //
-// NewServer: after metadata and discover, whose client must be [RecordPolicies];
+// NewServer: after metadata and discover, whose client must be nselabel.Record;
 // before stitch. NewClient: in the client chain, after dial.
 //
 // # Reads

@@ -5,14 +5,12 @@ package tunnelmech
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/vxlan"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/wireguard"
-	"github.com/networkservicemesh/api/pkg/api/registry"
-	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
-	"google.golang.org/grpc"
+
+	"github.com/weft-project/weft/pkg/networkservice/nselabel"
 )
 
 // Labels by which an endpoint says, for each of its network services, how remote
@@ -84,51 +82,9 @@ func (p Policy) kinds() []string {
 	return []string{vxlan.MECHANISM, wireguard.MECHANISM}
 }
 
-// RecordPolicies returns a client that lets the elements of this package know the
-// labels of the endpoints that others find with it.
-func RecordPolicies(client registry.NetworkServiceEndpointRegistryClient) registry.NetworkServiceEndpointRegistryClient {
-	return &recorder{client}
-}
-
-type recorder struct {
-	registry.NetworkServiceEndpointRegistryClient
-}
-
-func (r *recorder) Find(ctx context.Context, query *registry.NetworkServiceEndpointQuery, opts ...grpc.CallOption) (registry.NetworkServiceEndpointRegistry_FindClient, error) {
-	stream, err := r.NetworkServiceEndpointRegistryClient.Find(ctx, query, opts...)
-	if err != nil {
-		return nil, err
-	}
-	known, _ := metadata.Map(ctx, false).LoadOrStore(labelsKey{}, &sync.Map{})
-	return &recording{stream, known.(*sync.Map)}, nil
-}
-
-type labelsKey struct{}
-
-type recording struct {
-	registry.NetworkServiceEndpointRegistry_FindClient
-	known *sync.Map // endpoint name -> map[string]*registry.NetworkServiceLabels
-}
-
-func (r *recording) Recv() (*registry.NetworkServiceEndpointResponse, error) {
-	response, err := r.NetworkServiceEndpointRegistry_FindClient.Recv()
-	if nse := response.GetNetworkServiceEndpoint(); err == nil && !response.GetDeleted() {
-		r.known.Store(nse.GetName(), nse.GetNetworkServiceLabels())
-	}
-	return response, err
-}
-
 // policyOf returns the policy of the endpoint that a connection goes to.
 func policyOf(ctx context.Context, conn *networkservice.Connection, otherwise Policy) (Policy, error) {
-	value, ok := metadata.Map(ctx, false).Load(labelsKey{})
-	if !ok {
-		return otherwise, nil
-	}
-	value, ok = value.(*sync.Map).Load(conn.GetNetworkServiceEndpointName())
-	if !ok {
-		return otherwise, nil
-	}
-	labels := value.(map[string]*registry.NetworkServiceLabels)[conn.GetNetworkService()].GetLabels()
+	labels := nselabel.Of(ctx, conn)
 	if labels[MechanismLabel] == "" && labels[PolicyLabel] == "" {
 		return otherwise, nil
 	}

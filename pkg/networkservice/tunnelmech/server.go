@@ -126,7 +126,7 @@ func (s *server) choose(ctx context.Context, request *networkservice.NetworkServ
 			return chosen, nil
 		}
 		code = codeOf(err, code)
-		problems = append(problems, fmt.Errorf("%s: %w", offer.GetType(), err))
+		problems = append(problems, fmt.Errorf("%s: %s", offer.GetType(), status.Convert(err).Message()))
 	}
 	if len(problems) == 0 {
 		return state{}, status.Errorf(codes.InvalidArgument, "mechanism preferences %q: want %s, VXLAN or WIREGUARD", types, kernel.MECHANISM)

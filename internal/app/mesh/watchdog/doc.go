@@ -16,7 +16,7 @@
 //
 // # Reads
 //
-// The endpoint's URL, and of its network services the label [GraceLabel]: how
+// The endpoint's URL, and of its network services the label weft.dev/restart-grace: how
 // long the endpoint may be away, for one whose data path outlives its process.
 //
 // # Writes

@@ -4,13 +4,9 @@ package watchdog
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net"
 	"net/url"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/networkservicemesh/api/pkg/api/registry"
@@ -20,18 +16,11 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/weft-project/weft/pkg/networkservice/dial"
+	"github.com/weft-project/weft/pkg/networkservice/nselabel"
 )
 
-// GraceLabel is the label of a network service by which its endpoint asks to be
-// kept registered for a duration (such as 30s) after its process has ended.
-const GraceLabel = "weft.dev/restart-grace"
-
-const (
-	// pause between looks at an endpoint that does not answer.
-	pause = 100 * time.Millisecond
-	// probeTimeout bounds one look.
-	probeTimeout = 2 * time.Second
-)
+// pause between looks at an endpoint that does not answer.
+const pause = 100 * time.Millisecond
 
 type server struct {
 	ctx  context.Context
@@ -82,7 +71,7 @@ func (s *server) watch(ctx context.Context, nse *registry.NetworkServiceEndpoint
 	if err != nil {
 		return // nobody can reach it
 	}
-	w := watch{url: nse.GetUrl(), grace: grace(nse), events: begin.FromContext(ctx)}
+	w := watch{url: nse.GetUrl(), grace: nselabel.Grace(nse), events: begin.FromContext(ctx)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if before, ok := s.watched[nse.GetName()]; ok {
@@ -103,16 +92,6 @@ func (s *server) watch(ctx context.Context, nse *registry.NetworkServiceEndpoint
 	}()
 }
 
-func grace(nse *registry.NetworkServiceEndpoint) time.Duration {
-	var longest time.Duration
-	for _, labels := range nse.GetNetworkServiceLabels() {
-		if d, err := time.ParseDuration(labels.GetLabels()[GraceLabel]); err == nil {
-			longest = max(longest, d)
-		}
-	}
-	return longest
-}
-
 // follow returns true when the endpoint has ended, false at the end of ctx.
 func (s *server) follow(ctx context.Context, u *url.URL, grace time.Duration) bool {
 	seen := false
@@ -126,7 +105,7 @@ func (s *server) follow(ctx context.Context, u *url.URL, grace time.Duration) bo
 			conn.Release()
 			continue
 		}
-		if seen && refuses(ctx, u) {
+		if seen && dial.Refuses(ctx, u) {
 			if away.IsZero() {
 				away = time.Now()
 			}
@@ -140,19 +119,4 @@ func (s *server) follow(ctx context.Context, u *url.URL, grace time.Duration) bo
 		}
 	}
 	return false
-}
-
-// refuses reports whether nobody listens at u; a listener that does not answer is
-// another matter.
-func refuses(ctx context.Context, u *url.URL) bool {
-	dialer := net.Dialer{Timeout: probeTimeout}
-	address := u.Host
-	if u.Scheme == "unix" {
-		address = u.Path + u.Opaque
-	}
-	conn, err := dialer.DialContext(ctx, u.Scheme, address)
-	if err == nil {
-		_ = conn.Close()
-	}
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist)
 }

@@ -4,6 +4,7 @@ package forwarder
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/registry"
@@ -14,15 +15,20 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/roundrobin"
 	"github.com/networkservicemesh/sdk/pkg/tools/token"
 
+	"github.com/weft-project/weft/internal/log"
 	"github.com/weft-project/weft/pkg/networkservice/chains/hop"
 	"github.com/weft-project/weft/pkg/networkservice/dial"
 	"github.com/weft-project/weft/pkg/networkservice/fd"
+	"github.com/weft-project/weft/pkg/networkservice/hopwatch"
 	"github.com/weft-project/weft/pkg/networkservice/isolate"
 	"github.com/weft-project/weft/pkg/networkservice/kernelmech"
+	"github.com/weft-project/weft/pkg/networkservice/nselabel"
+	"github.com/weft-project/weft/pkg/networkservice/orphan"
 	"github.com/weft-project/weft/pkg/networkservice/stitch"
+	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 )
 
-// Config of the chain; all fields but Authorize are needed.
+// Config of the chain; all fields but Tunnels and Authorize are needed.
 type Config struct {
 	Name           string // in the path of connections
 	TokenGenerator token.GeneratorFunc
@@ -30,33 +36,62 @@ type Config struct {
 	Endpoints      registry.NetworkServiceEndpointRegistryClient
 	Pool           *dial.Pool // connections to endpoints; stays the caller's
 	Stitcher       stitch.Stitcher
+	Tunnels        tunnelmech.Config                   // to other nodes; the zero value has none
 	Authorize      networkservice.NetworkServiceServer // nil: nobody is refused
 }
 
 // NewServer returns the chain; it works until ctx ends.
 //
 // The SDK's elements come first (path, begin, token, authorization, metadata,
-// timeout, monitor). Descriptors are received before anybody needs a namespace.
-// The endpoint is chosen, a bad mechanism refused, then the leg is made when the
-// elements behind it have the endpoint's answer.
+// timeout, monitor). A bad interface is refused at once, descriptors are received
+// before anybody needs a namespace. The endpoint is chosen; its labels tell whether
+// the way of a client on another node will do, for which there is a VNI then. The
+// leg is made when the elements behind it have the endpoint's answer. Of the two
+// mechanisms of the client chain one works, by where the endpoint is.
+//
+// A connection of an earlier process is closed by the same elements without those
+// of the SDK, which would not know it.
 func NewServer(ctx context.Context, config Config) endpoint.Endpoint {
 	if config.Authorize == nil {
 		config.Authorize = authorize.NewServer(authorize.Any())
 	}
-	return endpoint.NewServer(ctx, config.TokenGenerator,
-		endpoint.WithName(config.Name),
-		endpoint.WithAuthorizeServer(config.Authorize),
-		endpoint.WithAdditionalFunctionality(
+	find := discover.NewServer(config.Services, nselabel.Record(config.Endpoints))
+	choose := roundrobin.NewServer()
+	elements := func(connects networkservice.NetworkServiceServer) []networkservice.NetworkServiceServer {
+		return []networkservice.NetworkServiceServer{
 			isolate.NewServer(),
 			kernelmech.NewServer(),
 			fd.NewServer(),
-			discover.NewServer(config.Services, config.Endpoints),
-			roundrobin.NewServer(),
+			find,
+			choose,
+			tunnelmech.NewServer(config.Tunnels),
 			stitch.NewServer(config.Stitcher),
-			connect.NewServer(hop.NewClient(config.Name, config.Pool,
-				kernelmech.NewClient(),
-				fd.NewClient(),
-			)),
-		),
-	)
+			hopwatch.NewServer(ctx, withdraw(config.Stitcher), nselabel.GraceOf),
+			connects,
+		}
+	}
+	clients := []networkservice.NetworkServiceClient{
+		kernelmech.NewClient(),
+		tunnelmech.NewClient(config.Tunnels),
+		fd.NewClient(),
+	}
+	// An endpoint that is gone needs no Close.
+	closer := hop.NewCloser(config.Name, config.Pool, nil, clients...)
+	orphans := orphan.New(config.Name, append([]networkservice.NetworkServiceServer{config.Authorize},
+		elements(connect.NewServer(closer))...)...)
+	return orphans.Wrap(endpoint.NewServer(ctx, config.TokenGenerator,
+		endpoint.WithName(config.Name),
+		endpoint.WithAuthorizeServer(config.Authorize),
+		endpoint.WithAdditionalFunctionality(append([]networkservice.NetworkServiceServer{orphans.NewServer()},
+			elements(connect.NewServer(hop.NewClient(config.Name, config.Pool, clients...)))...)...),
+	))
+}
+
+// withdraw takes the legs of endpoints that have ended out of the way of answers.
+func withdraw(stitcher stitch.Stitcher) func(context.Context, string) {
+	return func(ctx context.Context, id string) {
+		if err := stitcher.Withdraw(ctx, id); err != nil {
+			slog.Warn("cannot withdraw the leg of an endpoint that has ended", log.KeyConn, id, log.Err(err))
+		}
+	}
 }

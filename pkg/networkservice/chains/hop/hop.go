@@ -27,3 +27,15 @@ func NewClient(name string, pool *dial.Pool, elements ...networkservice.NetworkS
 	all = append(all, elements...)
 	return chain.NewNetworkServiceClient(append(all, trimpath.NewClient(), connect.NewClient())...)
 }
+
+// NewCloser returns the chain that closes what an earlier process has made: it
+// knows no connections and dials for each. Where there is no next hop, missing is
+// its error; nil when that is as good as closed.
+func NewCloser(name string, pool *dial.Pool, missing error, elements ...networkservice.NetworkServiceClient) networkservice.NetworkServiceClient {
+	all := []networkservice.NetworkServiceClient{
+		updatepath.NewClient(name),
+		metadata.NewClient(),
+		dial.NewCloser(pool, missing),
+	}
+	return chain.NewNetworkServiceClient(append(append(all, elements...), connect.NewClient())...)
+}
