@@ -71,7 +71,7 @@ type bed struct {
 
 // newBed starts a cluster with two load balancers and four workloads spread
 // over the nodes, and traffic to all of them.
-func newBed(t *testing.T, o cluster.Options) *bed {
+func newBed(t *testing.T, o cluster.Options, pinned bool) *bed {
 	t.Helper()
 	testutil.CheckLeaks(t)
 	o.Prefix, o.Binary, o.Manifests = testutil.RandomName("wf")+"-", weftBinary(t), examples.Demo
@@ -91,7 +91,7 @@ func newBed(t *testing.T, o cluster.Options) *bed {
 	for i := range 2 {
 		number := byte(i + 1)
 		r, err := b.node(i).AddReplica(fmt.Sprintf("lb-%d", number), cluster.ReplicaOptions{
-			Trench: "trench-a", Conduit: "lb", Site: b.site, Number: number, TableSize: tableSize,
+			Trench: "trench-a", Conduit: "lb", Site: b.site, Number: number, TableSize: tableSize, Pinned: pinned,
 		})
 		must(t, err)
 		b.replicas = append(b.replicas, r)

@@ -25,6 +25,10 @@ type fault struct {
 	differs bool          // interfaces may become others
 	// together has each node in one process; apart otherwise.
 	together bool
+	// pinned load balancers outlive their processes.
+	pinned bool
+	// stateSize is the room of a node's state directory; 0 is the disk's.
+	stateSize int
 	// local is for one node only, remote for several only.
 	local, remote bool
 }
@@ -47,7 +51,7 @@ func TestFaults(t *testing.T) {
 				if why, pending := pendingFaults[name]; pending && os.Getenv("WEFT_TEST_PENDING") == "" {
 					t.Skip(why)
 				}
-				b := newBed(t, cluster.Options{Nodes: nodes, Together: f.together})
+				b := newBed(t, cluster.Options{Nodes: nodes, Together: f.together, StateSize: f.stateSize}, f.pinned)
 				line := b.try(f)
 				lines = append(lines, fmt.Sprintf("| %d | %s", nodes, line))
 			})

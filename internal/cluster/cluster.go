@@ -31,6 +31,9 @@ type Options struct {
 	Binary string
 	// Manifests are the resources that the load balancers carry out.
 	Manifests []byte
+	// StateSize is the room in a node's state directory, in bytes, which then is a
+	// file system of its own; 0: the disk's.
+	StateSize int
 	// LogLevel of the components; info when empty.
 	LogLevel string
 }

@@ -72,6 +72,12 @@ func (c *Cluster) makeNode(number byte) (*Node, error) {
 		return nil, err
 	}
 	c.onClose(n.UnmountBPF)
+	if size := c.options.StateSize; size > 0 {
+		if err := unix.Mount("tmpfs", n.StateDir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
+			return nil, fmt.Errorf("mount state directory of %s: %w", n.Name, err)
+		}
+		c.onClose(func() error { return unix.Unmount(n.StateDir, unix.MNT_DETACH) })
+	}
 	return n, n.addComponents()
 }
 

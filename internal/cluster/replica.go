@@ -4,6 +4,7 @@ package cluster
 
 import (
 	"errors"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -24,7 +25,7 @@ type ReplicaOptions struct {
 	Site            *Site
 	Number          byte // unique at the site
 	TableSize       int  // 0: the default
-	Args            []string
+	Pinned          bool // its data path outlives the process
 }
 
 // AddReplica makes a load balancer's namespace and its process, which Start
@@ -53,10 +54,13 @@ func (n *Node) AddReplica(name string, o ReplicaOptions) (*Replica, error) {
 	if o.TableSize != 0 {
 		args = append(args, "--table-size", strconv.Itoa(o.TableSize))
 	}
+	if o.Pinned {
+		args = append(args, "--pin-dir", filepath.Join(n.BPF, name), "--on-stop", "keep")
+	}
 	n.add(name, n.Socket(name), []string{
 		"NSM_NAME=" + name, "NSM_CONNECT_TO=" + n.url(Manager), "NSM_LISTEN_ON=" + n.url(name),
 		"NSM_SERVICE_NAMES=" + o.Conduit + "." + o.Trench, "NSM_CIDR_PREFIX=" + strings.Join(prefixes, ","),
-	}, append(append([]string{"weft-endpoint"}, args...), o.Args...)...)
+	}, append([]string{"weft-endpoint"}, args...)...)
 	r.Process = n.Processes[name]
 	return r, nil
 }

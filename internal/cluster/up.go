@@ -17,7 +17,7 @@ func (n *Node) upFile() string { return filepath.Join(n.Dir, "up.yaml") }
 // addUp adds the node's one process.
 func (n *Node) addUp() error {
 	n.add(Up, n.Socket("admin"), nil, "up", "--config", n.upFile(), "--log-level", n.cluster.options.LogLevel)
-	config := up.Config{Node: n.Name, RunDir: n.Dir, StateDir: n.StateDir, NSMgrListen: n.tcp(managerPort), TunnelIP: n.IPv4}
+	config := up.Config{Node: n.Name, RunDir: n.Dir, StateDir: n.StateDir, PinDir: n.PinDir(), NSMgrListen: n.tcp(managerPort), TunnelIP: n.IPv4}
 	if n.Number == 1 {
 		config.RegistryListen = n.cluster.registry()
 	} else {
