@@ -18,6 +18,7 @@ import (
 	"github.com/weft-project/weft/internal/maglev"
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 	"github.com/weft-project/weft/pkg/networkservice/ipam"
+	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 )
 
 // DefaultDrain is how long Stop waits for clients to leave.
@@ -38,6 +39,10 @@ type Config struct {
 	Payload         string            // of the network services; ETHERNET when empty
 	Labels          map[string]string // of the NSE, for every network service
 	KeepService     bool              // do not register the network services, only the NSE
+	// Mechanism is how workloads on other nodes reach it, vxlan or wireguard, and
+	// MechanismPolicy whether that is preferred or required; what their forwarders
+	// are configured for when empty.
+	Mechanism, MechanismPolicy string
 
 	NetNS             string // path of the namespace that it balances in, "" = the process's own
 	ExternalInterface string // in it
@@ -122,6 +127,9 @@ func (c Config) Validate() error {
 	need(c.IdleTimeout >= 0 && c.Drain >= 0 && c.Grace >= 0, "IdleTimeout, Drain or Grace is negative")
 	need(!c.KeepOnEnd || c.PinDir != "", "KeepOnEnd needs PinDir")
 	need(c.PinDir == "" || filepath.IsAbs(c.PinDir), "PinDir %q is not an absolute path", c.PinDir)
+	if _, err := tunnelmech.ParsePolicy(c.Mechanism, c.MechanismPolicy); err != nil {
+		need(false, "Mechanism: %v", err)
+	}
 	if _, err := ipam.NewPool(c.CIDRPrefixes...); err != nil {
 		need(false, "CIDRPrefixes: %v", err)
 	}

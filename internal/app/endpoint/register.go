@@ -5,15 +5,22 @@ package endpoint
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/networkservicemesh/api/pkg/api/registry"
 
 	"github.com/weft-project/weft/internal/app/mesh"
+	"github.com/weft-project/weft/pkg/networkservice/nselabel"
+	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 )
 
 // registryTimeout bounds one registration; the nsmgr may be starting, too.
 const registryTimeout = 15 * time.Second
+
+// restartGrace is how long an endpoint whose data path is pinned counts as alive
+// without a process: as long as its registration would last.
+const restartGrace = time.Minute
 
 // register makes the endpoint known. The clients keep the registration alive,
 // also over a restart of the nsmgr, until they are released.
@@ -33,7 +40,7 @@ func (c *Component) register(ctx context.Context, security mesh.Security) error 
 	}
 	labels := map[string]*registry.NetworkServiceLabels{}
 	for _, name := range c.config.ServiceNames {
-		labels[name] = &registry.NetworkServiceLabels{Labels: c.config.Labels}
+		labels[name] = &registry.NetworkServiceLabels{Labels: c.labels()}
 	}
 	var options []mesh.RegistryOption
 	if c.config.PassSocket {
@@ -51,6 +58,17 @@ func (c *Component) register(ctx context.Context, security mesh.Security) error 
 		return fmt.Errorf("register endpoint: %w", err)
 	}
 	return nil
+}
+
+// labels returns what is configured, and what tells other components about the
+// way to the endpoint.
+func (c *Component) labels() map[string]string {
+	all := tunnelmech.Labels(c.config.Mechanism, c.config.MechanismPolicy)
+	maps.Copy(all, c.config.Labels)
+	if c.config.PinDir != "" {
+		all[nselabel.GraceLabel] = restartGrace.String()
+	}
+	return all
 }
 
 // unregister makes the endpoint unknown. The network service stays: other

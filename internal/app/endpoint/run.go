@@ -66,6 +66,8 @@ func (s *settings) flags(flags *flag.FlagSet) {
 	flags.StringVar(&s.PinDir, "pin-dir", "", "directory in a BPF file system, of this endpoint alone, to pin the data path in: it works on when the process is killed, and the next one takes over (default: it ends with the process)")
 	flags.StringVar(&s.onStop, "on-stop", "remove", "what becomes of the data path at SIGTERM: remove, or keep (with --pin-dir) for the process that follows at once")
 	flags.DurationVar(&s.Grace, "grace", 0, "how long to wait for the workloads of the process before, while its data path works on (default 5s)")
+	flags.StringVar(&s.Mechanism, "mechanism", "", "how workloads on other nodes are reached: vxlan or wireguard (default: what their forwarders are configured for)")
+	flags.StringVar(&s.MechanismPolicy, "mechanism-policy", "", "whether --mechanism is preferred or required (default preferred)")
 	flags.StringVar(&s.adminSocket, "admin-socket", "", "unix socket for weft trace, top and observe, for its owner only (default: none)")
 	flags.BoolVar(&s.passSocket, "pass-socket", true, "register with a descriptor of a unix socket, not its path")
 }
@@ -96,6 +98,7 @@ func (s *settings) load(lookup config.Lookup) error {
 	}
 	s.PinDir, s.KeepOnEnd, s.Grace = flags.PinDir, s.onStop == "keep", flags.Grace
 	s.ExternalInterface, s.NetNS, s.Mode = flags.ExternalInterface, flags.NetNS, flags.Mode
+	s.Mechanism, s.MechanismPolicy = flags.Mechanism, flags.MechanismPolicy
 	s.MaxFlows, s.MaxFragments = flags.MaxFlows, flags.MaxFragments
 	s.VLAN, s.MTU, s.TableSize, s.MaxTableSize = uint16(s.vlan), uint32(s.mtu), uint32(s.tableSize), uint32(s.maxTableSize)
 	s.PassSocket = s.passSocket && s.ListenOn.Scheme == "unix"

@@ -17,6 +17,7 @@ type Environment struct {
 	NSName   string            `env:"NSM_NSNAME" default:"forwarder" desc:"network service of forwarders"`
 	Labels   map[string]string `env:"NSM_LABELS" default:"p2p:true" desc:"labels by which an nsmgr chooses a forwarder"`
 	ListenOn *url.URL          `env:"NSM_LISTEN_ON" default:"unix:///listen.on.socket" desc:"where to serve"`
+	Port     uint16            `env:"NSM_VXLAN_PORT" default:"4789" desc:"UDP port of VXLAN on all nodes; 0 = 4789"`
 	TunnelIP tunnelIP          `env:"NSM_TUNNEL_IP" desc:"address, or address/bits, of this node for tunnels to others"`
 }
 
@@ -59,5 +60,6 @@ func (e Environment) Config() Config {
 		Labels:      e.Labels,
 		DialTimeout: e.DialTimeout,
 		TunnelIP:    e.TunnelIP.Addr,
+		TunnelPort:  e.Port,
 	}
 }

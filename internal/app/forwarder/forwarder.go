@@ -14,12 +14,14 @@ import (
 	"github.com/networkservicemesh/api/pkg/api/registry"
 	registryrecvfd "github.com/networkservicemesh/sdk/pkg/registry/common/recvfd"
 	registrychain "github.com/networkservicemesh/sdk/pkg/registry/core/chain"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/log"
 	"github.com/weft-project/weft/internal/stitch"
 	chain "github.com/weft-project/weft/pkg/networkservice/chains/forwarder"
 	"github.com/weft-project/weft/pkg/networkservice/dial"
+	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 )
 
 const (
@@ -62,20 +64,10 @@ func Start(ctx context.Context, config Config, deps Deps) (*Component, error) {
 }
 
 func (c *Component) start(ctx context.Context, deps Deps) error {
-	var err error
-	c.stitcher, err = stitch.New(stitch.Options{NetNS: c.config.NetNS, PinDir: c.config.PinDir, Logger: c.logger})
+	mechanisms, err := c.startDataPath(deps.Metrics)
 	if err != nil {
 		return err
 	}
-	c.onStop(func() error { return c.stitcher.Close(false) })
-	if deps.Metrics != nil {
-		metrics := collector{c.stitcher}
-		if err := deps.Metrics.Register(metrics); err != nil {
-			return fmt.Errorf("register metrics: %w", err)
-		}
-		c.onStop(func() error { deps.Metrics.Unregister(metrics); return nil })
-	}
-
 	conn, err := mesh.Dial(c.config.ConnectTo, deps.Security)
 	if err != nil {
 		return err
@@ -97,6 +89,7 @@ func (c *Component) start(ctx context.Context, deps Deps) error {
 		),
 		Pool:     pool,
 		Stitcher: c.stitcher,
+		Tunnels:  mechanisms,
 	})
 	c.server, err = mesh.Serve(deps.Security, []*url.URL{c.config.ListenOn}, forwarder.Register)
 	if err != nil {
@@ -105,6 +98,49 @@ func (c *Component) start(ctx context.Context, deps Deps) error {
 	c.onStop(c.server.Stop)
 	return c.register(ctx, deps.Security)
 }
+
+// startDataPath opens, or adopts, everything that packets pass.
+func (c *Component) startDataPath(metrics prometheus.Registerer) (mechanisms tunnelmech.Config, err error) {
+	options := stitch.Options{NetNS: c.config.NetNS, PinDir: c.config.PinDir, Grace: c.config.Grace, Logger: c.logger}
+	var ways *tunnels
+	if c.config.TunnelIP.IsValid() {
+		if ways, err = openTunnels(c.config, c.logger); err != nil {
+			return mechanisms, err
+		}
+		c.onStop(func() error { return ways.close(c.keeps()) })
+		options.Remotes = ways.follow
+	}
+	if c.stitcher, err = stitch.New(options); err != nil {
+		return mechanisms, err
+	}
+	c.onStop(func() error { return c.stitcher.Close(c.keeps()) })
+	if ways != nil {
+		if err := ways.attach(c.stitcher); err != nil {
+			return mechanisms, err
+		}
+		mechanisms = ways.mechanisms(c.stitcher)
+	}
+	if metrics == nil {
+		return mechanisms, nil
+	}
+	state := collector{c.stitcher}
+	if err := metrics.Register(state); err != nil {
+		return mechanisms, fmt.Errorf("register metrics: %w", err)
+	}
+	c.onStop(func() error { metrics.Unregister(state); return nil })
+	if ways != nil {
+		undo, err := ways.registerMetrics(metrics)
+		if err != nil {
+			return mechanisms, err
+		}
+		c.onStop(undo)
+	}
+	return mechanisms, nil
+}
+
+// keeps says whether the data path outlives the forwarder: also when it cannot
+// even start, because then the one before it has been killed.
+func (c *Component) keeps() bool { return c.config.KeepOnStop }
 
 // register makes the forwarder known, and keeps it so until it stops.
 func (c *Component) register(ctx context.Context, security mesh.Security) error {
@@ -144,8 +180,8 @@ func (c *Component) URL() *url.URL { return c.server.URLs()[0] }
 // Stitcher returns the forwarder's data path, for its state and counters.
 func (c *Component) Stitcher() *stitch.Stitcher { return c.stitcher }
 
-// Stop unregisters the forwarder, stops serving and removes all interfaces that
-// it made.
+// Stop unregisters the forwarder, stops serving and, unless they are to be kept,
+// removes all interfaces that it made.
 func (c *Component) Stop() error { return c.stop() }
 
 func (c *Component) onStop(release func() error) { c.release = append(c.release, release) }

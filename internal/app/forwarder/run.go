@@ -19,8 +19,7 @@ import (
 // exit status.
 func Run(ctx context.Context, args []string, lookup config.Lookup, stderr io.Writer) int {
 	var (
-		passSocket  bool
-		pinDir      string
+		own         flags
 		c           Config
 		environment Environment
 	)
@@ -28,16 +27,16 @@ func Run(ctx context.Context, args []string, lookup config.Lookup, stderr io.Wri
 		Name:  "weft-forwarder",
 		Usage: config.Usage(&Environment{}),
 		Flags: func(flags *flag.FlagSet) {
-			flags.BoolVar(&passSocket, "pass-socket", true, "register with a descriptor of a unix socket, not its path")
-			flags.StringVar(&pinDir, "pin-dir", "", "directory in a BPF file system to pin programs and maps in")
+			own.define(flags)
 		},
 		Load: func() (level slog.Level, err error) {
 			if environment, err = ReadEnvironment(lookup); err != nil {
 				return 0, err
 			}
 			c = environment.Config()
-			c.PassSocket = passSocket && c.ListenOn.Scheme == "unix"
-			c.PinDir = pinDir
+			if c, err = own.apply(c); err != nil {
+				return 0, err
+			}
 			return slog.Level(environment.LogLevel), c.Validate()
 		},
 		Serve: func(ctx context.Context, logger *slog.Logger, registry *prometheus.Registry) error {

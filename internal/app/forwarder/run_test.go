@@ -66,7 +66,7 @@ func TestEnvironment(t *testing.T) {
 	want := forwarder.Config{
 		Name: "forwarder-node-1", Service: "l2", Labels: map[string]string{"p2p": "true", "zone": "a"},
 		ConnectTo: &url.URL{Scheme: "unix", Path: "/var/lib/networkservicemesh/nsm.io.sock"},
-		ListenOn:  &url.URL{Scheme: "tcp", Host: ":5001"}, DialTimeout: 750 * time.Millisecond, TunnelIP: netip.MustParseAddr("192.0.2.7"),
+		ListenOn:  &url.URL{Scheme: "tcp", Host: ":5001"}, DialTimeout: 750 * time.Millisecond, TunnelIP: netip.MustParseAddr("192.0.2.7"), TunnelPort: 4789,
 	}
 	if diff := cmp.Diff(want, e.Config(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Error(diff)

@@ -27,7 +27,8 @@ func NewCommand() *cobra.Command {
 		Short: "Run every component on this host in one process",
 		Long: `up runs the registry, the network service manager, the forwarder, the agent,
 the resource daemon and the load balancers of the configuration file in one
-process, until it is interrupted.`,
+process, until it is interrupted. The network it has woven stays, and the next
+weft up carries it on without losing a packet, unless on-stop is remove.`,
 		Example: `  weft up                              # a host with workloads only
   weft up --config /etc/weft/up.yaml   # with load balancers
   weft up --config up.yaml --check     # say what is wrong with the file and exit
@@ -72,6 +73,8 @@ process, until it is interrupted.`,
 	f.StringVar(&flags.RegistryListen, "registry-listen", "", "URL to serve a registry to other hosts on, tcp://host:port")
 	f.StringVar(&flags.NSMgrListen, "nsmgr-listen", "", "URL where other hosts reach this one, tcp://host:port")
 	f.StringVar(&tunnelIP, "tunnel-ip", "", "address of this host for tunnels to others")
+	f.StringVar(&flags.PinDir, "pin-dir", "", "directory in a BPF file system to pin the data path in, so that it outlives this process, or none (default: one in /sys/fs/bpf/weft)")
+	f.StringVar(&flags.OnStop, "on-stop", "", "what becomes of the data path at the end: keep or remove (default: keep where it is pinned)")
 	f.StringVar(&level, "log-level", "info", "trace, debug, info, warn or error")
 	f.BoolVar(&check, "check", false, "check the configuration and exit")
 	return cmd
@@ -90,7 +93,7 @@ func merged(file string, flags Config) (Config, error) {
 		{&config.Node, &flags.Node}, {&config.RunDir, &flags.RunDir}, {&config.StateDir, &flags.StateDir},
 		{&config.NetNS, &flags.NetNS}, {&config.MetricsAddress, &flags.MetricsAddress},
 		{&config.Registry, &flags.Registry}, {&config.RegistryListen, &flags.RegistryListen},
-		{&config.NSMgrListen, &flags.NSMgrListen},
+		{&config.NSMgrListen, &flags.NSMgrListen}, {&config.PinDir, &flags.PinDir}, {&config.OnStop, &flags.OnStop},
 	} {
 		if *pair.from != "" {
 			*pair.to = *pair.from
@@ -103,6 +106,13 @@ func merged(file string, flags Config) (Config, error) {
 }
 
 func run(cmd *cobra.Command, config Config) error {
+	config, err := config.withDefaults()
+	if err != nil {
+		return err
+	}
+	if config.PinDir, err = config.pins(); err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	stack, err := Start(ctx, config)

@@ -13,11 +13,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/weft-project/weft/internal/maglev"
+	"github.com/weft-project/weft/internal/wireguard"
 	"github.com/weft-project/weft/pkg/dataplane/lb"
+	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 )
 
 // Config of a host. The zero value runs everything but load balancers.
@@ -33,7 +36,8 @@ type Config struct {
 	// interfaces. Default: the process's own.
 	NetNS string `yaml:"netns"`
 	// PinDir is a directory in a BPF file system where the data path is pinned, so
-	// that it outlives the process.
+	// that it outlives the process, or none. `weft up` without one takes a
+	// directory of its own below /sys/fs/bpf/weft.
 	PinDir string `yaml:"pin-dir"`
 	// MetricsAddress serves Prometheus metrics over HTTP, such as
 	// 127.0.0.1:9090; none when empty.
@@ -49,6 +53,25 @@ type Config struct {
 	NSMgrListen string `yaml:"nsmgr-listen"`
 	// TunnelIP is this host's address for tunnels to other nodes.
 	TunnelIP netip.Addr `yaml:"tunnel-ip"`
+	// Mechanism is how endpoints on other nodes are reached that do not say, vxlan
+	// or wireguard; MechanismPolicy whether that is preferred or required.
+	// Default: vxlan, preferred.
+	Mechanism       string `yaml:"mechanism"`
+	MechanismPolicy string `yaml:"mechanism-policy"`
+	// LivenessInterval is how often another node is probed, LivenessMultiplier how
+	// many probes without answer make it dead. Default: 200ms, 4.
+	LivenessInterval   time.Duration `yaml:"liveness-interval"`
+	LivenessMultiplier int           `yaml:"liveness-multiplier"`
+	// WireGuard says who encrypts: kernel, userspace, auto or off. Default: auto,
+	// the kernel where it can.
+	WireGuard wireguard.Mode `yaml:"wireguard"`
+	// WireGuardPort and the one after it are its UDP ports. Default: 51820.
+	WireGuardPort uint16 `yaml:"wireguard-port"`
+	// KeyRotation is how old its keys get. Default: 24h; negative: forever.
+	KeyRotation time.Duration `yaml:"key-rotation"`
+	// OnStop says what becomes of the data path at the end: keep or remove.
+	// Default: keep where it is pinned.
+	OnStop string `yaml:"on-stop"`
 	// Replicas are the load-balancer endpoints to run on this host.
 	Replicas []Replica `yaml:"replicas"`
 
@@ -72,6 +95,11 @@ type Replica struct {
 	// Prefixes that the addresses of its legs come from, one per IP family;
 	// those of two replicas must not overlap.
 	Prefixes []netip.Prefix `yaml:"prefixes"`
+	// Mechanism is how workloads on other nodes reach it, vxlan or wireguard;
+	// MechanismPolicy whether that is preferred or required. Default: what the
+	// workloads' nodes are configured for.
+	Mechanism       string `yaml:"mechanism"`
+	MechanismPolicy string `yaml:"mechanism-policy"`
 	// MTU of its legs; 0 = the workload's choice.
 	MTU uint32 `yaml:"mtu"`
 	// TableSize of the Maglev tables of streams that name none, a prime number;
@@ -112,10 +140,13 @@ func Load(path string) (Config, error) {
 // Validate returns every problem that can be seen without the machine.
 func (c Config) Validate() error {
 	var problems []error
-	for field, dir := range map[string]string{"run-dir": c.RunDir, "state-dir": c.StateDir, "netns": c.NetNS, "pin-dir": c.PinDir} {
+	for field, dir := range map[string]string{"run-dir": c.RunDir, "state-dir": c.StateDir, "netns": c.NetNS} {
 		if dir != "" && !filepath.IsAbs(dir) {
 			problems = append(problems, fmt.Errorf("%s: %q is not an absolute path", field, dir))
 		}
+	}
+	if c.PinDir != "" && c.PinDir != noPins && !filepath.IsAbs(c.PinDir) {
+		problems = append(problems, fmt.Errorf("pin-dir: %q is neither an absolute path nor %s", c.PinDir, noPins))
 	}
 	problems = append(problems, c.validateNodes()...)
 	for i, r := range c.Replicas {
@@ -126,6 +157,9 @@ func (c Config) Validate() error {
 			if value == "" {
 				problems = append(problems, fmt.Errorf("%s.%s: missing", where, field))
 			}
+		}
+		if _, err := tunnelmech.ParsePolicy(r.Mechanism, r.MechanismPolicy); err != nil {
+			problems = append(problems, fmt.Errorf("%s.mechanism: %w", where, err))
 		}
 		if len(r.Prefixes) == 0 {
 			problems = append(problems, fmt.Errorf("%s.prefixes: missing", where))

@@ -6,8 +6,12 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"path/filepath"
 
+	"github.com/weft-project/weft/internal/app/forwarder"
 	"github.com/weft-project/weft/internal/app/mesh"
+	"github.com/weft-project/weft/internal/wireguard"
+	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 )
 
 // validateNodes returns the problems of what a host has to do with others.
@@ -36,7 +40,58 @@ func (c Config) validateNodes() (problems []error) {
 	if ip := c.TunnelIP; ip.IsValid() && (ip.IsUnspecified() || ip.IsMulticast() || ip.IsLoopback()) {
 		bad("tunnel-ip: %s is no address of a host", ip)
 	}
+	if _, err := tunnelmech.ParsePolicy(c.Mechanism, c.MechanismPolicy); err != nil {
+		bad("mechanism: %w", err)
+	}
+	if c.LivenessInterval < 0 || c.LivenessMultiplier < 0 {
+		bad("liveness-interval or liveness-multiplier: negative")
+	}
+	switch c.WireGuard {
+	case "", forwarder.WireGuardOff, wireguard.Auto, wireguard.Kernel, wireguard.Userspace:
+	default:
+		bad("wireguard: %q is neither kernel, userspace, auto nor off", c.WireGuard)
+	}
+	// Whether there are pins is known when it starts.
+	if _, err := forwarder.KeepOnStop(c.OnStop, c.PinDir != noPins); err != nil {
+		bad("on-stop: %w", err)
+	}
 	return problems
+}
+
+// keepsOnStop says whether the data path outlives the process.
+func (c Config) keepsOnStop() (bool, error) {
+	return forwarder.KeepOnStop(c.OnStop, c.PinDir != "" && c.PinDir != noPins)
+}
+
+// startForwarder starts the data path of the host.
+func (s *Stack) startForwarder(ctx context.Context) error {
+	policy, err := tunnelmech.ParsePolicy(s.config.Mechanism, s.config.MechanismPolicy)
+	if err != nil {
+		return err
+	}
+	config := forwarder.Config{
+		Name:      "forwarder-" + s.config.Node,
+		ConnectTo: s.mesh.URL(),
+		ListenOn:  s.socket("forwarder"),
+		NetNS:     s.config.NetNS,
+
+		KeepOnStop: s.keep,
+		TunnelIP:   s.config.TunnelIP, Policy: policy,
+		LivenessInterval: s.config.LivenessInterval, LivenessMultiplier: s.config.LivenessMultiplier,
+		WireGuard: s.config.WireGuard, WireGuardDir: filepath.Join(s.config.RunDir, "wireguard"),
+		WireGuardPort: s.config.WireGuardPort, KeyRotation: s.config.KeyRotation,
+	}
+	if s.config.PinDir != "" {
+		config.PinDir = filepath.Join(s.config.PinDir, "forwarder")
+	}
+	f, err := forwarder.Start(context.WithoutCancel(ctx), config, forwarder.Deps{
+		Security: s.security, Log: s.config.Log, Metrics: s.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	s.onStop(f.Stop)
+	return nil
 }
 
 // startMesh starts the nsmgr, and the registry where this host serves one.

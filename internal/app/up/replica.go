@@ -50,7 +50,8 @@ func (s *Stack) StartReplica(ctx context.Context, r Replica) (*Endpoint, error) 
 		NetNS: r.NetNS, ExternalInterface: r.Interface, VLAN: r.VLAN,
 		CIDRPrefixes: r.Prefixes, MTU: r.MTU, TableSize: r.TableSize, MaxTableSize: r.MaxTableSize,
 		Mode: r.Mode, MaxFlows: r.MaxFlows, MaxFragments: r.MaxFragments,
-		PinDir: s.replicaPins(r.Name),
+		PinDir:    s.replicaPins(r.Name),
+		Mechanism: r.Mechanism, MechanismPolicy: r.MechanismPolicy,
 	}, endpoint.Deps{Security: s.security, Log: s.config.Log, Metrics: s.metrics, Balance: *balance})
 	if err != nil {
 		return nil, err

@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weft-project/weft/internal/app/agent"
-	"github.com/weft-project/weft/internal/app/forwarder"
 	"github.com/weft-project/weft/internal/app/inspector"
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/cli"
@@ -29,6 +28,7 @@ type Stack struct {
 	security mesh.Security
 	metrics  *prometheus.Registry
 	store    *resource.Store
+	keep     bool // the data path outlives the stack
 	mesh     *mesh.Mesh
 
 	mu       sync.Mutex
@@ -43,6 +43,9 @@ func Start(ctx context.Context, config Config) (_ *Stack, err error) {
 	}
 	s := &Stack{security: mesh.Plain(mesh.DefaultTokenLifetime), metrics: prometheus.NewRegistry()}
 	if s.config, err = config.withDefaults(); err != nil {
+		return nil, err
+	}
+	if s.keep, err = s.config.keepsOnStop(); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -67,21 +70,6 @@ func Start(ctx context.Context, config Config) (_ *Stack, err error) {
 }
 
 func (s *Stack) onStop(release func() error) { s.release = append(s.release, release) }
-
-func (s *Stack) startForwarder(ctx context.Context) error {
-	f, err := forwarder.Start(context.WithoutCancel(ctx), forwarder.Config{
-		Name:      "forwarder-" + s.config.Node,
-		ConnectTo: s.mesh.URL(),
-		ListenOn:  s.socket("forwarder"),
-		NetNS:     s.config.NetNS,
-		TunnelIP:  s.config.TunnelIP,
-	}, forwarder.Deps{Security: s.security, Log: s.config.Log, Metrics: s.metrics})
-	if err != nil {
-		return err
-	}
-	s.onStop(f.Stop)
-	return nil
-}
 
 // The agent's sockets answer before Start has returned, so nothing of the
 // daemon may depend on its result.
@@ -138,7 +126,8 @@ func (s *Stack) Apply(name string, manifests []byte) error {
 	return nil
 }
 
-// Stop ends everything, the last started first. Attachments end with it.
+// Stop ends everything, the last started first. With the data path kept, the next
+// stack finds the attachments in place; else they end.
 func (s *Stack) Stop() error {
 	s.mu.Lock()
 	replicas, release := s.replicas, s.release
@@ -146,7 +135,11 @@ func (s *Stack) Stop() error {
 	s.mu.Unlock()
 	var errs []error
 	for i := len(replicas) - 1; i >= 0; i-- {
-		errs = append(errs, replicas[i].Stop())
+		end := replicas[i].Stop
+		if s.keep {
+			end = replicas[i].Abandon
+		}
+		errs = append(errs, end())
 	}
 	for i := len(release) - 1; i >= 0; i-- {
 		errs = append(errs, release[i]())

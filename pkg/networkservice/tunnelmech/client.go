@@ -113,7 +113,7 @@ func (c *client) offers(ctx context.Context, conn *networkservice.Connection) ([
 	}
 	var offers []*params
 	var problems []error
-	for _, kind := range policy.kinds() {
+	for _, kind := range policy.offers() {
 		self, err := c.self(kind)
 		if err != nil {
 			problems = append(problems, err)
@@ -125,7 +125,7 @@ func (c *client) offers(ctx context.Context, conn *networkservice.Connection) ([
 		return offers, nil
 	}
 	if policy.Required {
-		return nil, refuse("the network service %s requires %s: %s", conn.GetNetworkService(), policy.kinds()[0], status.Convert(problems[0]).Message())
+		return nil, refuse("the network service %s requires %s: %s", conn.GetNetworkService(), policy.offers()[0], status.Convert(problems[0]).Message())
 	}
 	return nil, refuse("endpoint %s is on another node: %s", conn.GetNetworkServiceEndpointName(), status.Convert(problems[0]).Message())
 }
@@ -178,16 +178,18 @@ func (c *client) agree(ctx context.Context, id string, conn *networkservice.Conn
 	if err != nil {
 		return wrong(err)
 	}
-	if !slices.ContainsFunc(offers, func(o *params) bool { return o.kind == p.kind }) {
+	offered := slices.IndexFunc(offers, func(o *params) bool { return o.kind == p.kind })
+	if offered < 0 {
 		return wrong(errors.New("mechanism " + p.kind + " was not offered"))
 	}
+	p.src = offers[offered].src
 	if !p.dst.addr.IsValid() {
 		return wrong(errors.New("mechanism parameter dst_ip: is missing"))
 	}
 	if p.vni == 0 {
 		return wrong(errors.New("mechanism parameter vni: is missing"))
 	}
-	t, mtu, err := c.path(ctx, id, p.kind, p.dst)
+	t, mtu, err := c.path(ctx, id, p.kind, p.src, p.dst)
 	if err != nil {
 		return state{}, err
 	}

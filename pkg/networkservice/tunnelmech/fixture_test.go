@@ -113,10 +113,13 @@ type encrypted struct {
 	err   error
 }
 
-func (e *encrypted) Offer() tunnelmech.Offer {
+func (e *encrypted) Offer() (tunnelmech.Offer, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.offer
+	if e.offer.PublicKey == "" {
+		return e.offer, e.err
+	}
+	return e.offer, nil
 }
 
 func (e *encrypted) Join(_ context.Context, id string, peer tunnelmech.Peer) (tunnelmech.Path, error) {

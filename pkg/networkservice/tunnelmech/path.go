@@ -18,10 +18,8 @@ func (c Config) usable(kind string) error {
 	switch {
 	case c.Underlay == nil:
 		return refuse("this node has no tunnels to others: it has no tunnel address")
-	case kind == wireguard.MECHANISM && c.Encrypted == nil && c.Unavailable != nil:
-		return refuse("encryption is not available on this node: %v", c.Unavailable)
 	case kind == wireguard.MECHANISM && c.Encrypted == nil:
-		return refuse("encryption is not available on this node")
+		return refuse("encryption is switched off on this node")
 	}
 	return nil
 }
@@ -33,14 +31,18 @@ func (c Config) self(kind string) (end, error) {
 	}
 	e := end{addr: c.Underlay.Local(), port: c.Underlay.Port(), weft: true}
 	if kind == wireguard.MECHANISM {
-		offer := c.Encrypted.Offer()
+		offer, err := c.Encrypted.Offer()
+		if err != nil {
+			return end{}, refuse("encryption is not available on this node: %v", err)
+		}
 		e.port, e.key = offer.Port, offer.PublicKey
 	}
 	return e, nil
 }
 
-// path returns the way to another node, without VNI, and what fits through it.
-func (c Config) path(ctx context.Context, id, kind string, far end) (stitch.Tunnel, int, error) {
+// path returns the way to another node, which is told what self says, without VNI,
+// and what fits through it.
+func (c Config) path(ctx context.Context, id, kind string, self, far end) (stitch.Tunnel, int, error) {
 	var t stitch.Tunnel
 	if err := c.usable(kind); err != nil {
 		return t, 0, err
@@ -53,7 +55,7 @@ func (c Config) path(ctx context.Context, id, kind string, far end) (stitch.Tunn
 		return t, 0, refuse("the other node has the address of this one, %s", local)
 	}
 	if kind == wireguard.MECHANISM {
-		return c.encryptedPath(ctx, id, far)
+		return c.encryptedPath(ctx, id, self, far)
 	}
 	if far.port != 0 && far.port != c.Underlay.Port() {
 		return t, 0, refuse("the other node listens on UDP port %d, this one sends to port %d", far.port, c.Underlay.Port())
@@ -66,12 +68,12 @@ func (c Config) path(ctx context.Context, id, kind string, far end) (stitch.Tunn
 	return t, mtu, nil
 }
 
-func (c Config) encryptedPath(ctx context.Context, id string, far end) (stitch.Tunnel, int, error) {
+func (c Config) encryptedPath(ctx context.Context, id string, self, far end) (stitch.Tunnel, int, error) {
 	var t stitch.Tunnel
 	if far.key == "" || far.port == 0 || !far.weft {
 		return t, 0, refuse("the other node's forwarder does not say how to encrypt VXLAN: it is not one of Weft's")
 	}
-	way, err := c.Encrypted.Join(ctx, id, Peer{Addr: far.addr, Port: far.port, PublicKey: far.key})
+	way, err := c.Encrypted.Join(ctx, id, Peer{Addr: far.addr, Port: far.port, PublicKey: far.key, Offered: self.key})
 	if err != nil {
 		return t, 0, refuse("encrypt for %s: %v", far.addr, err)
 	}

@@ -69,18 +69,20 @@ func Labels(mechanism, policy string) map[string]string {
 	return labels
 }
 
-// kinds returns the mechanisms that the policy allows, the preferred one first.
-func (p Policy) kinds() []string {
+// offers returns the mechanisms to offer, the preferred one first. Encryption,
+// which costs, is not offered unasked.
+func (p Policy) offers() []string {
 	switch {
 	case p.Encrypt && p.Required:
 		return []string{wireguard.MECHANISM}
 	case p.Encrypt:
 		return []string{wireguard.MECHANISM, vxlan.MECHANISM}
-	case p.Required:
-		return []string{vxlan.MECHANISM}
 	}
-	return []string{vxlan.MECHANISM, wireguard.MECHANISM}
+	return []string{vxlan.MECHANISM}
 }
+
+// accepts reports whether an offer of a mechanism may be taken.
+func (p Policy) accepts(kind string) bool { return !p.Required || kind == p.offers()[0] }
 
 // policyOf returns the policy of the endpoint that a connection goes to.
 func policyOf(ctx context.Context, conn *networkservice.Connection, otherwise Policy) (Policy, error) {

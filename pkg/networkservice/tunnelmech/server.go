@@ -143,10 +143,13 @@ func (s *server) accept(ctx context.Context, conn *networkservice.Connection, of
 	if !p.src.addr.IsValid() {
 		return state{}, status.Error(codes.InvalidArgument, "mechanism parameter src_ip: is missing")
 	}
-	if !slices.Contains(policy.kinds(), p.kind) {
-		return state{}, refuse("the network service %s requires %s", conn.GetNetworkService(), policy.kinds()[0])
+	if !policy.accepts(p.kind) {
+		return state{}, refuse("the network service %s requires %s", conn.GetNetworkService(), policy.offers()[0])
 	}
-	t, mtu, err := s.path(ctx, conn.GetId(), p.kind, p.src)
+	if p.dst, err = s.self(p.kind); err != nil {
+		return state{}, err
+	}
+	t, mtu, err := s.path(ctx, conn.GetId(), p.kind, p.dst, p.src)
 	if err != nil {
 		return state{}, err
 	}
@@ -156,9 +159,6 @@ func (s *server) accept(ctx context.Context, conn *networkservice.Connection, of
 		}
 	}()
 	t.Signals = p.src.weft
-	if p.dst, err = s.self(p.kind); err != nil {
-		return state{}, err
-	}
 	if p.vni, err = s.reserve(conn.GetId(), t, p.vni); err != nil {
 		return state{}, err
 	}

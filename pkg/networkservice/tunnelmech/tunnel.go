@@ -37,19 +37,22 @@ type Peer struct {
 	Addr      netip.Addr
 	Port      uint16
 	PublicKey string
+	Offered   string // this node's public key that the other one is told
 }
 
 // Path is the way to a peer.
 type Path struct {
 	Device        int
 	Local, Remote netip.Addr // within the encryption
-	MTU           int
+	// Former are addresses besides Remote that the peer may still send from.
+	Former []netip.Addr
+	MTU    int
 }
 
 // Encrypted is the node's way to others that is. Join is idempotent, and for an
 // id that has joined before replaces its peer. Leave of an unknown id is no error.
 type Encrypted interface {
-	Offer() Offer
+	Offer() (Offer, error)
 	Join(ctx context.Context, id string, peer Peer) (Path, error)
 	Leave(id string) error
 }
@@ -59,9 +62,8 @@ type Config struct {
 	// Underlay is nil on a node without tunnels, which then refuses them.
 	Underlay Underlay
 	VNIs     VNIs
-	// Encrypted is nil where encryption is not available; Unavailable says why.
-	Encrypted   Encrypted
-	Unavailable error
+	// Encrypted is nil where encryption is not wanted.
+	Encrypted Encrypted
 	// Policy of network services that have none.
 	Policy Policy
 }

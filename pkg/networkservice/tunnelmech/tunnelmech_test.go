@@ -155,11 +155,11 @@ func TestRefused(t *testing.T) {
 		"no tunnels at B":  {func() { b.config.Underlay = nil }, codes.FailedPrecondition, "VXLAN: this node has no tunnels"},
 		"the same address": {func() { b.config.Underlay = &underlay{5, addressA, 1450} }, codes.FailedPrecondition, "has the address of this one, " + addressA},
 		"other IP version": {func() { b.config.Underlay = &underlay{5, "2001:db8::1", 1450} }, codes.FailedPrecondition, "not of the same IP version"},
-		"required at A":    {func() { a.labels = tunnelmech.Labels("wireguard", "required") }, codes.FailedPrecondition, "requires WIREGUARD: encryption is not available on this node"},
+		"required at A":    {func() { a.labels = tunnelmech.Labels("wireguard", "required") }, codes.FailedPrecondition, "requires WIREGUARD: encryption is switched off on this node"},
 		"required at B":    {func() { b.labels = tunnelmech.Labels("wireguard", "required") }, codes.FailedPrecondition, "the network service lb.trench-a requires WIREGUARD"},
 		"required and unavailable": {func() {
 			a.labels = tunnelmech.Labels("wireguard", "required")
-			a.config.Unavailable = errors.New("no such module")
+			a.config.Encrypted = &encrypted{err: errors.New("no such module")}
 		}, codes.FailedPrecondition, "encryption is not available on this node: no such module"},
 		"bad label": {func() { a.labels = tunnelmech.Labels("ipsec", "") }, codes.FailedPrecondition, `labels of endpoint lb-1: mechanism "ipsec" is neither vxlan nor wireguard`},
 	} {
@@ -203,10 +203,10 @@ func TestWireGuard(t *testing.T) {
 	// Keys rotate with the next refresh, in both directions.
 	keysA.offer.PublicKey, keysB.offer.PublicKey = "key-a2", "key-b2"
 	w.must()
-	if got := keysA.only(t); got != (tunnelmech.Peer{Addr: netip.MustParseAddr(addressB), Port: 51821, PublicKey: "key-b2"}) {
+	if got := keysA.only(t); got != (tunnelmech.Peer{Addr: netip.MustParseAddr(addressB), Port: 51821, PublicKey: "key-b2", Offered: "key-a2"}) {
 		t.Errorf("A's peer: %v", got)
 	}
-	if got := keysB.only(t); got != (tunnelmech.Peer{Addr: netip.MustParseAddr(addressA), Port: 51820, PublicKey: "key-a2"}) {
+	if got := keysB.only(t); got != (tunnelmech.Peer{Addr: netip.MustParseAddr(addressA), Port: 51820, PublicKey: "key-a2", Offered: "key-b2"}) {
 		t.Errorf("B's peer: %v", got)
 	}
 	w.close()
