@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/weft-project/weft/deployments/examples"
 	"github.com/weft-project/weft/internal/cluster"
@@ -129,7 +131,11 @@ func (b *bed) addWorkload(n *cluster.Node, name string) *cluster.Workload {
 	b.t.Helper()
 	w, err := n.AddWorkload(b.ctx, name, webPort, apiPort)
 	must(b.t, err)
-	_, err = w.Attach(b.ctx, "lb.trench-a", nic, "web")
+	// A load balancer that has just started, or just got its resources, may not
+	// know the stream yet.
+	for _, err = w.Attach(b.ctx, "lb.trench-a", nic, "web"); status.Code(err) == codes.NotFound; {
+		_, err = w.Attach(b.ctx, "lb.trench-a", nic, "web")
+	}
 	must(b.t, err)
 	if last, err := w.Await(b.ctx, nic, cluster.AllLegs(len(b.replicas))); err != nil {
 		b.t.Fatalf("%s: wait for %d legs: %v; last seen %v", name, len(b.replicas), err, last)
@@ -188,8 +194,8 @@ func (b *bed) sameInterfaces() {
 		}
 		now, err := cluster.IdentityOf(w.NetNS, nic)
 		must(b.t, err)
-		if diff := cmp.Diff(b.ids[i], now); diff != "" {
-			b.t.Errorf("%s: the interface is another one:\n%s", w.Name, diff)
+		if !cmp.Equal(b.ids[i], now) {
+			b.t.Errorf("%s: the interface is another one: %v, before %v", w.Name, now, b.ids[i])
 		}
 	}
 }

@@ -157,6 +157,7 @@ func (b *bed) reattached(limit time.Duration) {
 // link go.
 func replicaDies(b *bed) {
 	must(b.t, b.replicas[1].Die())
+	must(b.t, b.site.Route(vips, 1))
 	b.replicas = b.replicas[:1]
 }
 

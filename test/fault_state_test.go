@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weft-project/weft/internal/cluster"
 	"github.com/weft-project/weft/internal/nl"
 )
 
@@ -43,6 +44,9 @@ func (b *bed) kernelState() kernelState {
 		found.namespace(b, w.Name, w.NetNS)
 	}
 	for _, p := range b.Processes() {
+		if slices.ContainsFunc(b.workloads, func(w *cluster.Workload) bool { return w.Process == p }) {
+			continue // a server has as many as there are connections to it
+		}
 		if entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.PID())); err == nil && p.Alive() {
 			found[fmt.Sprintf("%s (%d) descriptors", p.Name, p.PID())] = len(entries)
 		}

@@ -119,7 +119,7 @@ func slowRegistry(b *bed) {
 const (
 	churnRate = 200 // attach and detach, together, per second
 	churnTime = 4 * time.Second
-	churners  = 4 // side by side on each node
+	churners  = 12 // side by side on each node
 )
 
 // churn attaches and detaches at a fixed rate on all nodes.

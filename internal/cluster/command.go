@@ -89,6 +89,7 @@ func newWorkloadCommand() *cobra.Command {
 			}
 			defer server.Close()
 			if relayAt != "" {
+				_ = os.Remove(relayAt) // of one that was killed
 				listener, err := net.Listen("unix", relayAt)
 				if err != nil {
 					return err
