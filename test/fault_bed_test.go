@@ -132,8 +132,8 @@ func (b *bed) addWorkload(n *cluster.Node, name string) *cluster.Workload {
 	w, err := n.AddWorkload(b.ctx, name, webPort, apiPort)
 	must(b.t, err)
 	// A load balancer that has just started, or just got its resources, may not
-	// know the stream yet.
-	for _, err = w.Attach(b.ctx, "lb.trench-a", nic, "web"); status.Code(err) == codes.NotFound; {
+	// know the stream yet, and an agent may be on its way back.
+	for _, err = w.Attach(b.ctx, "lb.trench-a", nic, "web"); again(err); {
 		_, err = w.Attach(b.ctx, "lb.trench-a", nic, "web")
 	}
 	must(b.t, err)
@@ -142,6 +142,11 @@ func (b *bed) addWorkload(n *cluster.Node, name string) *cluster.Workload {
 	}
 	b.workloads = append(b.workloads, w)
 	return w
+}
+
+func again(err error) bool {
+	code := status.Code(err)
+	return code == codes.NotFound || code == codes.Unavailable
 }
 
 // reach waits until all workloads answer, and nobody else.
@@ -176,12 +181,17 @@ func (b *bed) startTraffic() {
 	b.before = b.kernelState()
 }
 
+// wait is how long a fault lasts.
+func (b *bed) wait(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	<-timer.C
+}
+
 // window reports on the traffic of a while from now.
 func (b *bed) window(d time.Duration) traffic.Window {
 	from := b.steady.Mark()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	<-timer.C // what is waited for is the traffic
+	b.wait(d)
 	return b.steady.Between(from, b.steady.Mark())
 }
 
@@ -209,7 +219,8 @@ func (b *bed) adjustable() time.Duration {
 	must(b.t, first.Update(b.ctx, nic, []string{"api"}, nil))
 	took := time.Since(start)
 	b.reach(apiPort, first)
-	extra := b.addWorkload(b.node(len(b.Nodes)-1), "extra")
+	living := b.living()
+	extra := b.addWorkload(living[len(living)-1].Node, "extra")
 	b.workloads = b.workloads[:len(b.workloads)-1]
 	b.reach(webPort, append(b.living(), extra)...)
 	must(b.t, extra.Detach(b.ctx, nic))

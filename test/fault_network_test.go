@@ -23,7 +23,7 @@ func workloadLink(b *bed) {
 		link, err := h.LinkByName(nic)
 		must(b.t, err)
 		must(b.t, h.SetDown(link.Index))
-		b.window(time.Second)
+		b.wait(time.Second)
 		must(b.t, h.SetUp(link.Index))
 	})
 	b.reach(webPort, b.workloads...)
@@ -32,14 +32,14 @@ func workloadLink(b *bed) {
 func nodeLink(b *bed) {
 	node := b.Nodes[2]
 	must(b.t, node.LinkDown())
-	b.window(cut)
+	b.wait(cut)
 	must(b.t, node.LinkUp())
 	b.reach(webPort, b.workloads...)
 }
 
 func partition(b *bed) {
 	must(b.t, b.Partition(b.Nodes[0], b.Nodes[1]))
-	b.window(cut)
+	b.wait(cut)
 	must(b.t, b.Heal(b.Nodes[0], b.Nodes[1]))
 	b.reach(webPort, b.workloads...)
 }
@@ -51,7 +51,7 @@ func lossy(b *bed) {
 	for _, n := range b.Nodes {
 		nft(b, n, rules)
 	}
-	b.window(cut)
+	b.wait(cut)
 	for _, n := range b.Nodes {
 		nft(b, n, "delete table netdev weft")
 	}

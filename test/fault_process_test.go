@@ -40,7 +40,7 @@ func restart(components ...string) func(b *bed) {
 	return func(b *bed) {
 		all := b.on(components...)
 		must(b.t, cluster.Kill(all...))
-		b.window(down)
+		b.wait(down)
 		must(b.t, cluster.Restart(b.ctx, all...))
 	}
 }
@@ -65,7 +65,7 @@ func starve(b *bed) {
 	for _, p := range all {
 		must(b.t, p.Pause())
 	}
-	b.window(3 * time.Second)
+	b.wait(3 * time.Second)
 	for _, p := range all {
 		must(b.t, p.Resume())
 	}
@@ -120,7 +120,7 @@ func killReplicas(b *bed) {
 		all = append(all, r.Process)
 	}
 	must(b.t, cluster.Kill(all...))
-	b.window(down)
+	b.wait(down)
 	must(b.t, cluster.Restart(b.ctx, all...))
 	b.reattached(soonUp)
 }

@@ -63,7 +63,7 @@ func unmounted(b *bed) {
 	for _, n := range b.Nodes {
 		must(b.t, n.UnmountBPF())
 	}
-	b.window(down)
+	b.wait(down)
 	for _, n := range b.Nodes {
 		must(b.t, n.MountBPF())
 	}
@@ -84,7 +84,7 @@ func unpinned(b *bed) {
 	if removed == 0 {
 		b.t.Error("nothing is pinned")
 	}
-	b.window(down)
+	b.wait(down)
 }
 
 // slowRegistry lets the registry run for a tenth of the time, so that each
@@ -156,5 +156,9 @@ func churn(b *bed) {
 	for range cap(errs) {
 		check(b.t, <-errs)
 	}
-	b.t.Logf("%.0f attach and detach a second, %d failed", float64(done.Load())/churnTime.Seconds(), failed.Load())
+	rate := float64(done.Load()) / churnTime.Seconds()
+	b.t.Logf("%.0f attach and detach a second, %d failed", rate, failed.Load())
+	if rate < churnRate*9/10 {
+		b.t.Errorf("%.0f attach and detach a second, want %d", rate, churnRate)
+	}
 }

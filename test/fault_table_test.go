@@ -9,7 +9,12 @@ import (
 )
 
 // pendingFaults do not hold yet, with the reason. WEFT_TEST_PENDING=1 runs them.
-var pendingFaults = map[string]string{}
+var pendingFaults = map[string]string{
+	"1-node/kill--9-of-the-load-balancers":  "nothing is lost, but workloads are connected again after 1.8 to 3.6 s, not 1 s",
+	"3-node/restart-of-a-load-balancer":     "some of the answers of workloads on other nodes are lost when it stops",
+	"1-node/200-attach-and-detach-a-second": "nothing is lost, but beside that traffic it does about 30 a second",
+	"3-node/200-attach-and-detach-a-second": "nothing is lost, but beside that traffic it does about 20 a second",
+}
 
 // Limits of the issue, for the last packet that may be lost after a fault.
 const (

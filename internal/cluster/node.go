@@ -127,7 +127,7 @@ func (n *Node) addComponents() error {
 	n.add(Forwarder, n.Socket(Forwarder), []string{
 		"NSM_NAME=forwarder-" + n.Name, "NSM_CONNECT_TO=" + n.url(Manager), "NSM_LISTEN_ON=" + n.url(Forwarder),
 		"NSM_TUNNEL_IP=" + n.IPv4.String(),
-	}, "weft-forwarder", "--pass-socket=false", "--pin-dir", n.PinDir())
+	}, "weft-forwarder", "--pass-socket=false", "--pin-dir", n.PinDir(), "--wireguard-dir", filepath.Join(n.Dir, "wg"))
 	n.add(Agent, n.Socket("admin"), []string{"NSM_CONNECT_TO=" + n.url(Manager)},
 		"weft-agent", "--node", n.Name, "--socket", n.Socket(Agent), "--admin-socket", n.Socket("admin"),
 		"--state-dir", filepath.Join(n.StateDir, "agent"))
