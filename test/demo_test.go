@@ -39,7 +39,11 @@ func TestMain(m *testing.M) {
 		level, _ = log.ParseLevel(name)
 	}
 	log.Setup(os.Stderr, level)
-	os.Exit(m.Run())
+	code := m.Run()
+	if binary.dir != "" {
+		_ = os.RemoveAll(binary.dir)
+	}
+	os.Exit(code)
 }
 
 // TestDemo runs the README's first command, which fails with any of its checks.

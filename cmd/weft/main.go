@@ -13,12 +13,13 @@ import (
 	"github.com/weft-project/weft/internal/app/up"
 	"github.com/weft-project/weft/internal/app/weft"
 	"github.com/weft-project/weft/internal/cli"
+	"github.com/weft-project/weft/internal/cluster"
 	"github.com/weft-project/weft/internal/wireguard"
 )
 
 func main() {
 	wireguard.MaybeServe()
-	os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:],
-		up.NewCommand(), control.NewRegistryCommand(), control.NewNSMgrCommand(),
-		demo.NewCommand(), demo.NewWorkloadCommand(), bench.NewCommand()))
+	commands := append(cluster.NewCommands(), up.NewCommand(), control.NewRegistryCommand(), control.NewNSMgrCommand(),
+		demo.NewCommand(), bench.NewCommand())
+	os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], commands...))
 }

@@ -69,6 +69,15 @@ func (h *Handle) Close() error {
 	return nil
 }
 
+// Do calls fn with a handle in the namespace at nsPath and closes it.
+func Do(nsPath string, fn func(*Handle) error) error {
+	h, err := Open(nsPath)
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(h), h.Close())
+}
+
 // Cookie returns the cookie (SO_NETNS_COOKIE) of the handle's namespace.
 func (h *Handle) Cookie() (uint64, error) {
 	fd := h.raw[unix.NETLINK_ROUTE].Socket.GetFd()

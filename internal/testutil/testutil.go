@@ -29,7 +29,7 @@ const requireEnv = "WEFT_TEST_REQUIRE"
 
 // Require skips the test, with the reason, unless the machine can do what is
 // named: "bpf" (load programs, attach with tcx), "netns" (make network
-// namespaces) and "iperf3" (run that program).
+// namespaces) and the programs "iperf3", "nft" and "clang-19".
 func Require(t testing.TB, what ...string) {
 	t.Helper()
 	required := strings.Split(os.Getenv(requireEnv), ",")
@@ -51,7 +51,7 @@ func able(what string) error {
 		return ableBPF()
 	case "netns":
 		return ableNetNS()
-	case "iperf3":
+	case "iperf3", "nft", "clang-19":
 		_, err := exec.LookPath(what)
 		return err
 	}

@@ -70,10 +70,22 @@ func packetInfo(network string) func(string, string, syscall.RawConn) error {
 			} else {
 				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 			}
-			// Best effort: without CAP_NET_ADMIN the default buffer has to do.
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer)
+			setRoom(fd)
 		})
 		return errors.Join(cerr, err)
+	}
+}
+
+// setRoom gives a socket a large receive buffer. Best effort: without
+// CAP_NET_ADMIN the default one has to do.
+func setRoom(fd uintptr) {
+	_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer)
+}
+
+// roomy is setRoom for an open socket.
+func roomy(conn *net.UDPConn) {
+	if raw, err := conn.SyscallConn(); err == nil {
+		_ = raw.Control(setRoom)
 	}
 }
 

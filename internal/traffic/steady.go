@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,22 +17,32 @@ import (
 // rate and remember what became of each.
 type Steady struct {
 	flows  []*flow
+	start  time.Time
 	tick   time.Duration
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	servers []string // their names; a request has the index
 }
 
 // flow is one 5-tuple. The sender alone appends to sent; mu guards all.
 type flow struct {
-	conn net.Conn
-	mu   sync.Mutex
-	sent []request // index = sequence number
+	steady *Steady
+	conn   net.Conn
+	mu     sync.Mutex
+	first  int       // sequence number of sent[0]
+	sent   []request // of what is not forgotten
+	newest int       // highest sequence number that was answered
+	before int       // server of the last answer that is forgotten
 }
 
+// request is one numbered datagram. A long run has many millions: it is small.
 type request struct {
-	at     time.Time
-	server string // who answered; "" = nobody yet
-	heard  time.Time
+	at, heard int64  // nanoseconds since the start
+	server    uint16 // number of who answered; 0 = nobody yet
+	again     uint8  // answers after the first
+	late      bool   // the answer came after that to a later request
 }
 
 // SteadyConfig describes the load: Rate is packets per second over all flows.
@@ -45,7 +56,7 @@ type SteadyConfig struct {
 // StartSteady opens the flows and begins to send.
 func StartSteady(cfg SteadyConfig) (*Steady, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Steady{cancel: cancel, tick: time.Duration(float64(time.Second) * float64(cfg.Flows) / float64(cfg.Rate))}
+	s := &Steady{start: time.Now(), cancel: cancel, servers: []string{""}, tick: time.Duration(float64(time.Second) * float64(cfg.Flows) / float64(cfg.Rate))}
 	for i := range cfg.Flows {
 		to := cfg.To[i%len(cfg.To)]
 		conn, err := cfg.Dial(ctx, "udp", netip.AddrPort{}, to)
@@ -54,9 +65,9 @@ func StartSteady(cfg SteadyConfig) (*Steady, error) {
 			return nil, fmt.Errorf("open flow to %s: %w", to, err)
 		}
 		if u, ok := conn.(*net.UDPConn); ok {
-			_ = u.SetReadBuffer(socketBuffer)
+			roomy(u)
 		}
-		s.flows = append(s.flows, &flow{conn: conn})
+		s.flows = append(s.flows, &flow{steady: s, conn: conn, newest: -1})
 	}
 	for _, f := range s.flows {
 		s.wg.Go(f.receive)
@@ -82,8 +93,8 @@ func (s *Steady) send(ctx context.Context) {
 
 func (f *flow) request() {
 	f.mu.Lock()
-	seq := len(f.sent)
-	f.sent = append(f.sent, request{at: time.Now()})
+	seq := f.first + len(f.sent)
+	f.sent = append(f.sent, request{at: int64(time.Since(f.steady.start))})
 	f.mu.Unlock()
 	var payload [8]byte
 	binary.BigEndian.PutUint64(payload[:], uint64(seq))
@@ -113,11 +124,51 @@ func (f *flow) receive() {
 }
 
 func (f *flow) heard(seq int, server string) {
-	now := time.Now()
+	now, number := int64(time.Since(f.steady.start)), f.steady.number(server)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if seq < len(f.sent) && f.sent[seq].server == "" {
-		f.sent[seq].server, f.sent[seq].heard = server, now
+	if seq < f.first || seq >= f.first+len(f.sent) {
+		return
+	}
+	r := &f.sent[seq-f.first]
+	switch {
+	case r.server != 0:
+		r.again++
+		return
+	case seq < f.newest:
+		r.late = true
+	default:
+		f.newest = seq
+	}
+	r.server, r.heard = number, now
+}
+
+// number returns the number of a server, which is given at its first answer.
+func (s *Steady) number(server string) uint16 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := slices.Index(s.servers, server)
+	if at < 0 {
+		at = len(s.servers)
+		s.servers = append(s.servers, server)
+	}
+	return uint16(at)
+}
+
+// Forget frees what is known of the requests before the mark; windows that
+// begin earlier are no longer possible.
+func (s *Steady) Forget(m Mark) {
+	for i, f := range s.flows {
+		f.mu.Lock()
+		if n := m.seq[i] - f.first; n > 0 {
+			for _, r := range f.sent[:n] {
+				if r.server != 0 {
+					f.before = int(r.server)
+				}
+			}
+			f.sent, f.first = slices.Clone(f.sent[n:]), m.seq[i]
+		}
+		f.mu.Unlock()
 	}
 }
 
@@ -149,7 +200,7 @@ func (s *Steady) Mark() Mark {
 	m := Mark{At: time.Now(), seq: make([]int, len(s.flows))}
 	for i, f := range s.flows {
 		f.mu.Lock()
-		m.seq[i] = len(f.sent)
+		m.seq[i] = f.first + len(f.sent)
 		f.mu.Unlock()
 	}
 	return m

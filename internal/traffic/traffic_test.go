@@ -103,37 +103,71 @@ func waitSent(t *testing.T, s *Steady, from Mark, n int) {
 }
 
 func TestWindowTellsMovedFromBroken(t *testing.T) {
-	at := time.Unix(100, 0)
-	flow := func(servers ...string) (sent []request) {
+	flow := func(servers ...uint16) (sent []request) {
 		for i, s := range servers {
-			sent = append(sent, request{at: at.Add(time.Duration(i)), server: s, heard: at.Add(time.Duration(i))})
+			sent = append(sent, request{at: int64(i) * 1000, server: s, heard: int64(i)*1000 + 10})
 		}
 		return sent
 	}
+	const a, b = 1, 2
 	for _, tt := range []struct {
 		name                     string
 		sent                     []request
 		from                     int
 		moved, lost, lostUnmoved int
+		gap                      time.Duration
 	}{
-		{"stays", flow("a", "a", "a"), 1, 0, 0, 0},
-		{"moves without loss", flow("a", "a", "b"), 1, 1, 0, 0},
-		{"moves with loss", flow("a", "", "b"), 1, 1, 1, 0},
-		{"moved exactly at the mark", flow("a", "b", "b"), 1, 1, 0, 0},
-		{"loses and stays", flow("a", "", "a"), 1, 0, 1, 1},
-		{"never answered", flow("a", "", ""), 1, 0, 2, 2},
-		{"moves and returns", flow("a", "b", "a"), 1, 1, 0, 0},
-		{"lost before the window does not count", flow("", "a", "a"), 1, 0, 0, 0},
+		{"stays", flow(a, a, a), 1, 0, 0, 0, 0},
+		{"moves without loss", flow(a, a, b), 1, 1, 0, 0, 0},
+		{"moves with loss", flow(a, 0, b), 1, 1, 1, 0, 1000},
+		{"moved exactly at the mark", flow(a, b, b), 1, 1, 0, 0, 0},
+		{"loses and stays", flow(a, 0, a), 1, 0, 1, 1, 1000},
+		{"never answered", flow(a, 0, 0), 1, 0, 2, 2, 2000},
+		{"two gaps", flow(a, 0, 0, a, 0, a), 1, 0, 3, 3, 2000},
+		{"moves and returns", flow(a, b, a), 1, 1, 0, 0, 0},
+		{"lost before the window does not count", flow(0, a, a), 1, 0, 0, 0, 0},
 	} {
 		w := Window{First: map[string]time.Time{}, ByServer: map[string]int{}}
-		w.add(tt.sent, tt.from, len(tt.sent))
-		if w.MovedFlows != tt.moved || w.Lost != tt.lost || w.LostUnmoved != tt.lostUnmoved {
-			t.Errorf("%s: moved %d lost %d unmoved %d, want %d %d %d", tt.name,
-				w.MovedFlows, w.Lost, w.LostUnmoved, tt.moved, tt.lost, tt.lostUnmoved)
+		start := time.Unix(100, 0)
+		count := counter{Window: &w, start: start, end: start.Add(time.Duration(1000 * len(tt.sent))), servers: []string{"", "a", "b"}}
+		count.flow(tt.sent, tt.from, len(tt.sent), 0)
+		if w.MovedFlows != tt.moved || w.Lost != tt.lost || w.LostUnmoved != tt.lostUnmoved || w.LongestGap != tt.gap {
+			t.Errorf("%s: moved %d lost %d unmoved %d gap %s, want %d %d %d %s", tt.name,
+				w.MovedFlows, w.Lost, w.LostUnmoved, w.LongestGap, tt.moved, tt.lost, tt.lostUnmoved, tt.gap)
 		}
 		if twice := w.MovedTwice == 1; twice != (tt.name == "moves and returns") {
 			t.Errorf("%s: %d moved twice", tt.name, w.MovedTwice)
 		}
+	}
+}
+
+// A forgotten past tells still where a flow was, and marks stay valid.
+func TestForget(t *testing.T) {
+	f := &flow{sent: []request{{server: 1}, {server: 0}, {server: 2}, {server: 1}}, newest: -1}
+	s := &Steady{flows: []*flow{f}, servers: []string{"", "a", "b"}}
+	f.steady = s
+	mark := Mark{seq: []int{2}}
+	s.Forget(mark)
+	w := s.Between(mark, s.Mark())
+	if w.Sent != 2 || w.Lost != 0 || w.MovedFlows != 1 || w.MovedTwice != 1 || f.before != 1 {
+		t.Errorf("%+v, before %d", w, f.before)
+	}
+	s.Forget(mark) // twice is once
+	if now := s.Mark(); now.Sent() != 4 {
+		t.Errorf("%d sent", now.Sent())
+	}
+}
+
+func TestAnswersTwiceAndOutOfOrder(t *testing.T) {
+	f := &flow{sent: make([]request, 4), newest: -1}
+	s := &Steady{flows: []*flow{f}, servers: []string{""}}
+	f.steady = s
+	for _, seq := range []int{0, 2, 1, 1, 3, 3, 3, 9} {
+		f.heard(seq, "a")
+	}
+	w := s.Between(Mark{seq: []int{0}}, s.Mark())
+	if w.Sent != 4 || w.Lost != 0 || w.Reordered != 1 || w.Duplicated != 3 || w.ByServer["a"] != 4 {
+		t.Errorf("%+v", w)
 	}
 }
 

@@ -5,12 +5,11 @@ package demo
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/internal/cluster"
 	"github.com/weft-project/weft/internal/traffic"
 )
 
@@ -41,7 +40,7 @@ func (d *demo) changeUnderTraffic(ctx context.Context) error {
 }
 
 func (d *demo) startTraffic() (err error) {
-	dial := dialFrom(d.a)
+	dial := d.a.Dial()
 	d.steady, err = traffic.StartSteady(traffic.SteadyConfig{To: destinations(webPort), Flows: udpFlows, Rate: udpRate, Dial: dial})
 	if err != nil {
 		return err
@@ -143,45 +142,21 @@ func (d *demo) oneLeavesAndReturns(ctx context.Context) error {
 	return nil
 }
 
-// identity is what must not change about an interface.
-type identity struct {
-	Index     int
-	MAC       string
-	Addresses []string
-}
-
-func identityOf(path, iface string) (id identity, err error) {
-	err = withHandle(path, func(h *nl.Handle) error {
-		link, err := h.LinkByName(iface)
-		if err != nil {
-			return err
-		}
-		addrs, err := h.Addresses(link.Index)
-		for _, a := range addrs {
-			id.Addresses = append(id.Addresses, a.String())
-		}
-		slices.Sort(id.Addresses)
-		id.Index, id.MAC = link.Index, link.MAC.String()
-		return err
-	})
-	return id, err
-}
-
 func (d *demo) oneJoinsSecondStream(ctx context.Context) error {
 	d.say("-- w1 joins a second stream, api (port %d)", apiPort)
 	w1 := d.workloads[0]
-	before, err := identityOf(w1.netns, nic)
+	before, err := cluster.IdentityOf(w1.NetNS, nic)
 	if err != nil {
 		return err
 	}
-	api, err := traffic.StartSteady(traffic.SteadyConfig{To: destinations(apiPort), Flows: 16, Rate: 2000, Dial: dialFrom(d.a)})
+	api, err := traffic.StartSteady(traffic.SteadyConfig{To: destinations(apiPort), Flows: 16, Rate: 2000, Dial: d.a.Dial()})
 	if err != nil {
 		return err
 	}
 	defer api.Stop()
 	from := api.Mark()
 	d.begin()
-	if err := d.cli(w1.netns, d.stack.WorkloadSocket(), "stream", "join", "api", "--attachment", w1.name+"-"+nic); err != nil {
+	if err := d.cli(w1.NetNS, d.stack.WorkloadSocket(), "stream", "join", "api", "--attachment", w1.Name+"-"+nic); err != nil {
 		return err
 	}
 	d.took(d.changeMoment, "w1: weft stream join api")
@@ -191,7 +166,7 @@ func (d *demo) oneJoinsSecondStream(ctx context.Context) error {
 	}
 	d.firstPacket(api.Between(from, api.Mark()), "w1")
 	d.summary(w)
-	after, err := identityOf(w1.netns, nic)
+	after, err := cluster.IdentityOf(w1.NetNS, nic)
 	if err != nil {
 		return err
 	}
@@ -204,10 +179,10 @@ func (d *demo) oneJoinsSecondTrench(ctx context.Context) error {
 	if err := d.startReplica(ctx, d.b, "trench-b", "b", 1); err != nil {
 		return err
 	}
-	if err := d.b.route(vips, 1); err != nil {
+	if err := d.b.Route(vips, 1); err != nil {
 		return err
 	}
-	other, err := traffic.StartSteady(traffic.SteadyConfig{To: destinations(webPort), Flows: 16, Rate: 2000, Dial: dialFrom(d.b)})
+	other, err := traffic.StartSteady(traffic.SteadyConfig{To: destinations(webPort), Flows: 16, Rate: 2000, Dial: d.b.Dial()})
 	if err != nil {
 		return err
 	}
@@ -226,7 +201,7 @@ func (d *demo) oneJoinsSecondTrench(ctx context.Context) error {
 	d.firstPacket(other.Between(from, other.Mark()), "w3")
 	d.summary(w)
 	for _, network := range []string{"tcp", "udp"} {
-		t := traffic.AskMany(dialFrom(d.b), network, destinations(webPort), 100, 8, 2*time.Second)
+		t := traffic.AskMany(d.b.Dial(), network, destinations(webPort), 100, 8, 2*time.Second)
 		d.check(t.ByServer["w3"] == 100, "trench-b %s: %d of 100 answered by w3%s", network, t.ByServer["w3"], errorText(t.FirstError))
 	}
 	return nil
@@ -242,7 +217,7 @@ func (d *demo) replicaComesAndGoes(ctx context.Context) error {
 	if err := d.allInTables(4); err != nil {
 		return err
 	}
-	if err := d.a.route(vips, 1, 2, 3); err != nil {
+	if err := d.a.Route(vips, 1, 2, 3); err != nil {
 		return err
 	}
 	d.took(d.changeMoment, "lb-a-3 has all four targets and its share of the traffic")
@@ -254,7 +229,7 @@ func (d *demo) replicaComesAndGoes(ctx context.Context) error {
 	d.check(w.Lost == 0 && w.MovedFlows == 0, "all replicas have the same tables: no flow moved, nothing lost")
 	d.say("-- it goes")
 	d.begin()
-	if err := d.a.route(vips, 1, 2); err != nil {
+	if err := d.a.Route(vips, 1, 2); err != nil {
 		return err
 	}
 	third := d.replicas[len(d.replicas)-1]
@@ -263,7 +238,7 @@ func (d *demo) replicaComesAndGoes(ctx context.Context) error {
 		return fmt.Errorf("stop lb-a-3: %w", err)
 	}
 	d.took(d.changeMoment, "lb-a-3 has handed over and stopped")
-	if err := d.topo.remove("lb-a-3"); err != nil {
+	if err := d.topo.Remove("lb-a-3"); err != nil {
 		return err
 	}
 	if w, err = d.observe(ctx); err != nil {

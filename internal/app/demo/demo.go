@@ -10,11 +10,12 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/weft-project/weft/deployments/examples"
 	"github.com/weft-project/weft/internal/app/up"
-	"github.com/weft-project/weft/internal/netns"
+	"github.com/weft-project/weft/internal/cluster"
 	"github.com/weft-project/weft/internal/preflight"
 	"github.com/weft-project/weft/internal/traffic"
 )
@@ -28,10 +29,10 @@ type Config struct {
 }
 
 const (
-	steps    = 6
-	external = "ext0" // a replica's interface to the outside
-	webPort  = 5000
-	apiPort  = 6000
+	steps   = 6
+	prefix  = "weft-demo-" // of every namespace of the demo
+	webPort = 5000
+	apiPort = 6000
 
 	dwell    = 1500 * time.Millisecond // traffic observed after each change
 	patience = 10 * time.Second        // for what should take milliseconds
@@ -44,13 +45,13 @@ type demo struct {
 	report
 	cfg  Config
 	dir  string // sockets and state
-	topo topology
+	topo *cluster.Namespaces
 
 	stack        *up.Stack
 	node         string // namespace of the node's ends
-	a, b         *site
+	a, b         *cluster.Site
 	replicas     []*up.Endpoint
-	workloads    []*workload
+	workloads    []*cluster.Process
 	before       leftovers
 	steady       *traffic.Steady
 	pool         *traffic.Pool
@@ -64,7 +65,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := preflight.Check(); err != nil {
 		return err
 	}
-	d := &demo{cfg: cfg, report: report{out: cfg.Out}}
+	d := &demo{cfg: cfg, report: report{out: cfg.Out}, topo: cluster.NewNamespaces(prefix)}
 	if cfg.Pause {
 		d.pause = bufio.NewReader(cfg.In)
 	}
@@ -121,20 +122,26 @@ func (d *demo) keep(ctx context.Context) {
 }
 
 // startWorkloads is step 1.
-func (d *demo) startWorkloads(context.Context) error {
+func (d *demo) startWorkloads(ctx context.Context) (err error) {
 	d.step(1, "Four ordinary processes start: TCP and UDP servers in namespaces of their own, nothing of Weft in them")
+	if d.dir, err = os.MkdirTemp("", "weft-demo-"); err != nil {
+		return err
+	}
 	for _, name := range []string{"w1", "w2", "w3", "w4"} {
 		start := time.Now()
-		path, err := d.topo.namespace(name)
+		path, err := d.topo.Add(name)
 		if err != nil {
 			return err
 		}
-		w, err := startWorkload(name, path, webPort, apiPort)
+		w, err := cluster.NewServer(name, path, filepath.Join(d.dir, name+".log"), webPort, apiPort)
 		if err != nil {
+			return err
+		}
+		if err := w.Start(ctx); err != nil {
 			return err
 		}
 		d.workloads = append(d.workloads, w)
-		d.took(start, "%s serves ports %d and %d, pid %d", name, webPort, apiPort, w.pid())
+		d.took(start, "%s serves ports %d and %d, pid %d", name, webPort, apiPort, w.PID())
 	}
 	return nil
 }
@@ -145,10 +152,7 @@ func (d *demo) startStack(ctx context.Context) error {
 	d.step(2, "Three of them attach to lb.trench-a, stream web, at run time, from inside their namespace")
 	start := time.Now()
 	var err error
-	if d.dir, err = os.MkdirTemp("", "weft-demo-"); err != nil {
-		return err
-	}
-	if d.node, err = d.topo.namespace("node"); err != nil {
+	if d.node, err = d.topo.Add("node"); err != nil {
 		return err
 	}
 	if d.stack, err = up.Start(ctx, up.Config{Node: "demo", NetNS: d.node, RunDir: d.dir, StateDir: d.dir + "/state"}); err != nil {
@@ -159,10 +163,10 @@ func (d *demo) startStack(ctx context.Context) error {
 	if err := d.stack.Apply("demo.yaml", examples.Demo); err != nil {
 		return err
 	}
-	if d.a, err = d.topo.site("a", 1); err != nil {
+	if d.a, err = cluster.NewSite(d.topo, "a", 1); err != nil {
 		return err
 	}
-	if d.b, err = d.topo.site("b", 2); err != nil {
+	if d.b, err = cluster.NewSite(d.topo, "b", 2); err != nil {
 		return err
 	}
 	for number := range 2 {
@@ -170,36 +174,31 @@ func (d *demo) startStack(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := d.a.route(vips, 1, 2); err != nil {
+	if err := d.a.Route(vips, 1, 2); err != nil {
 		return err
 	}
 	d.took(start, "load balancers lb-a-1 and lb-a-2 run, the router has ECMP routes for the VIPs to both")
 	return nil
 }
 
-func (d *demo) startReplica(ctx context.Context, s *site, trench, letter string, number byte) error {
+func (d *demo) startReplica(ctx context.Context, s *cluster.Site, trench, letter string, number byte) error {
 	name := fmt.Sprintf("lb-%s-%d", letter, number)
-	path, err := d.topo.namespace(name)
+	path, err := d.topo.Add(name)
 	if err != nil {
 		return err
 	}
-	if err := s.connect(path, number); err != nil {
+	if err := s.Connect(path, number); err != nil {
 		return err
 	}
 	r, err := d.stack.StartReplica(ctx, up.Replica{
-		Name: name, Trench: trench, Conduit: "lb", NetNS: path, Interface: external,
-		Prefixes: s.legPrefixes(number),
+		Name: name, Trench: trench, Conduit: "lb", NetNS: path, Interface: cluster.External,
+		Prefixes: s.LegPrefixes(number),
 	})
 	if err != nil {
 		return err
 	}
 	d.replicas = append(d.replicas, r)
 	return nil
-}
-
-// dialFrom opens sockets in a router's namespace.
-func dialFrom(s *site) traffic.Dialer {
-	return traffic.DialIn(func(fn func() error) error { return netns.Do(s.router, fn) })
 }
 
 func destinations(port uint16) []netip.AddrPort {

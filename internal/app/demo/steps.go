@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weft-project/weft/internal/cluster"
 	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/internal/traffic"
 )
@@ -22,7 +23,7 @@ func (d *demo) attachThree(context.Context) error {
 		if err := d.attach(w, nic, "lb.trench-a"); err != nil {
 			return err
 		}
-		d.took(start, "%s: weft attachment add lb.trench-a --stream web", w.name)
+		d.took(start, "%s: weft attachment add lb.trench-a --stream web", w.Name)
 		if err := d.describe(w, nic); err != nil {
 			return err
 		}
@@ -31,18 +32,18 @@ func (d *demo) attachThree(context.Context) error {
 }
 
 // attach runs the command that a user would type inside the workload.
-func (d *demo) attach(w *workload, iface, service string) error {
-	return d.cli(w.netns, d.stack.WorkloadSocket(),
-		"attachment", "add", service, "--name", w.name+"-"+iface, "--interface", iface, "--stream", "web")
+func (d *demo) attach(w *cluster.Process, iface, service string) error {
+	return d.cli(w.NetNS, d.stack.WorkloadSocket(),
+		"attachment", "add", service, "--name", w.Name+"-"+iface, "--interface", iface, "--stream", "web")
 }
 
-func (d *demo) detach(w *workload, iface string) error {
-	return d.cli(w.netns, d.stack.WorkloadSocket(), "attachment", "delete", w.name+"-"+iface)
+func (d *demo) detach(w *cluster.Process, iface string) error {
+	return d.cli(w.NetNS, d.stack.WorkloadSocket(), "attachment", "delete", w.Name+"-"+iface)
 }
 
 // describe prints what the kernel of the workload shows, not what we believe.
-func (d *demo) describe(w *workload, iface string) error {
-	return withHandle(w.netns, func(h *nl.Handle) error {
+func (d *demo) describe(w *cluster.Process, iface string) error {
+	return nl.Do(w.NetNS, func(h *nl.Handle) error {
 		link, err := h.LinkByName(iface)
 		if err != nil {
 			return err
@@ -68,7 +69,7 @@ func (d *demo) describe(w *workload, iface string) error {
 			}
 		}
 		d.say("    %s %s  %s", link.Name, link.MAC, strings.Join(texts, " "))
-		d.say("    policy routes for sources %s over %d replicas", strings.Join(from, ", "), len(d.a.routed))
+		d.say("    policy routes for sources %s over %d replicas", strings.Join(from, ", "), len(d.replicas))
 		return nil
 	})
 }
@@ -102,7 +103,7 @@ func (d *demo) exchange(context.Context) error {
 	d.step(3, "From outside: 400 TCP connections and 400 UDP exchanges to the VIPs, IPv4 and IPv6")
 	for _, network := range []string{"tcp", "udp"} {
 		start := time.Now()
-		t := traffic.AskMany(dialFrom(d.a), network, destinations(webPort), 400, 16, 2*time.Second)
+		t := traffic.AskMany(d.a.Dial(), network, destinations(webPort), 400, 16, 2*time.Second)
 		d.took(start, "%s: answers %s", network, distribution(t.ByServer))
 		d.check(t.Answered == t.Asked, "%s: %d of %d answered, %d lost%s", network, t.Answered, t.Asked,
 			t.Asked-t.Answered, errorText(t.FirstError))
@@ -134,10 +135,10 @@ func (d *demo) killOne(ctx context.Context) error {
 	victim := d.workloads[3]
 	d.begin()
 	start := time.Now()
-	if err := d.topo.remove(victim.name); err != nil {
+	if err := d.topo.Remove(victim.Name); err != nil {
 		return err
 	}
-	if err := victim.kill(); err != nil {
+	if err := victim.Kill(); err != nil {
 		return err
 	}
 	w, err := d.observe(ctx)
@@ -150,7 +151,7 @@ func (d *demo) killOne(ctx context.Context) error {
 	}
 	d.check(blackout <= 100*time.Millisecond,
 		"%s out of the tables: last packet sent to it %s after the kill (limit 100 ms), %d packets lost",
-		victim.name, millis(blackout), w.Lost)
+		victim.Name, millis(blackout), w.Lost)
 	d.summary(w)
 	d.workloads = d.workloads[:3]
 	return d.allInTables(3)
@@ -161,7 +162,7 @@ func (d *demo) detachAll() error {
 	d.stopTraffic()
 	d.step(6, "Everything detaches")
 	for _, w := range d.workloads {
-		ifaces, err := interfaces(w.netns)
+		ifaces, err := interfaces(w.NetNS)
 		if err != nil {
 			return err
 		}
@@ -170,7 +171,7 @@ func (d *demo) detachAll() error {
 			if err := d.detach(w, iface); err != nil {
 				return err
 			}
-			d.took(start, "%s: weft attachment delete %s-%s", w.name, w.name, iface)
+			d.took(start, "%s: weft attachment delete %s-%s", w.Name, w.Name, iface)
 		}
 	}
 	for _, w := range d.workloads {
@@ -183,7 +184,7 @@ func (d *demo) detachAll() error {
 
 // interfaces returns what the namespace has beside lo.
 func interfaces(path string) (names []string, err error) {
-	err = withHandle(path, func(h *nl.Handle) error {
+	err = nl.Do(path, func(h *nl.Handle) error {
 		links, err := h.Links()
 		for _, l := range links {
 			if l.Name != "lo" {
@@ -196,19 +197,19 @@ func interfaces(path string) (names []string, err error) {
 }
 
 // pristine checks that a workload is as it was before, and still the same.
-func (d *demo) pristine(w *workload) error {
-	ifaces, err := interfaces(w.netns)
+func (d *demo) pristine(w *cluster.Process) error {
+	ifaces, err := interfaces(w.NetNS)
 	if err != nil {
 		return err
 	}
 	routing := 0
-	if err := withHandle(w.netns, func(h *nl.Handle) (err error) {
+	if err := nl.Do(w.NetNS, func(h *nl.Handle) (err error) {
 		routing, err = routingOf(h)
 		return err
 	}); err != nil {
 		return err
 	}
-	d.check(w.alive() && len(ifaces) == 0 && routing == 0,
-		"%s still runs as pid %d; interfaces of ours %d, routes and rules of ours %d", w.name, w.pid(), len(ifaces), routing)
+	d.check(w.Alive() && len(ifaces) == 0 && routing == 0,
+		"%s still runs as pid %d; interfaces of ours %d, routes and rules of ours %d", w.Name, w.PID(), len(ifaces), routing)
 	return nil
 }

@@ -45,9 +45,9 @@ func (d *demo) stopAll() error {
 		errs = append(errs, d.emptyNode())
 	}
 	for _, w := range d.workloads {
-		errs = append(errs, w.kill())
+		errs = append(errs, w.Kill())
 	}
-	errs = append(errs, d.topo.close())
+	errs = append(errs, d.topo.Close())
 	if d.dir != "" {
 		errs = append(errs, os.RemoveAll(d.dir))
 	}
