@@ -27,10 +27,11 @@
 // # On Close
 //
 // First the addresses that are the leg's alone go, and the endpoint is told so
-// (package vacate). The next elements close, so that the endpoint sends nothing
-// more; then the leg gets no more packets, then it goes. Until then what the endpoint has
-// sent last can be answered. When the next elements fail, or do not answer in
-// time, the leg goes all the same.
+// (package vacate). From now on the client uses the leg only if it has no other.
+// The next elements close, so that the endpoint sends nothing more; then the leg
+// gets no more packets, then it goes. Until then what the endpoint has sent last
+// can be answered. When the next elements fail, or do not answer in time, the leg
+// goes all the same.
 //
 // # Metrics
 //

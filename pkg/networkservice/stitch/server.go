@@ -26,6 +26,7 @@ import (
 type Stitcher interface {
 	Connect(ctx context.Context, leg stitch.Leg) error
 	Vacate(ctx context.Context, id string) (vacated bool, err error)
+	Lose(ctx context.Context, id string) error
 	Withdraw(ctx context.Context, id string) error
 	DisconnectIn(ctx context.Context, id, clientNetNS string) error
 }
@@ -86,6 +87,9 @@ func (s *server) Close(ctx context.Context, conn *networkservice.Connection) (*e
 		vacated, vacateErr = s.stitcher.Vacate(ctx, conn.GetId())
 		ctx = vacate.With(ctx, vacated)
 	}
+	// On another node, the leg goes with this call: the client's frames take the
+	// others before, if there are any.
+	loseErr := s.stitcher.Lose(ctx, conn.GetId())
 	_, closeErr := next.Server(ctx).Close(ctx, conn)
 	// An endpoint that does not answer has used up ctx; the leg goes all the same.
 	ctx, cancel := cleanup()
@@ -95,7 +99,7 @@ func (s *server) Close(ctx context.Context, conn *networkservice.Connection) (*e
 	// is outside of it can be removed.
 	netNS, _ := fd.Path(ctx, conn.GetMechanism().GetParameters()[kernel.NetNSURL])
 	disconnectErr := s.stitcher.DisconnectIn(ctx, conn.GetId(), netNS)
-	if err := errors.Join(closeErr, toStatus(vacateErr), toStatus(withdrawErr), toStatus(disconnectErr)); err != nil {
+	if err := errors.Join(closeErr, toStatus(vacateErr), toStatus(loseErr), toStatus(withdrawErr), toStatus(disconnectErr)); err != nil {
 		return nil, err
 	}
 	return &emptypb.Empty{}, nil

@@ -58,6 +58,11 @@ func (f *fakeNode) Vacate(_ context.Context, id string) (bool, error) {
 	return f.err["vacate"] == nil, f.err["vacate"]
 }
 
+func (f *fakeNode) Lose(_ context.Context, id string) error {
+	*f.events = append(*f.events, "lose "+id)
+	return f.err["lose"]
+}
+
 func (f *fakeNode) Withdraw(ctx context.Context, id string) error {
 	*f.events = append(*f.events, "withdraw "+id)
 	return errors.Join(f.err["withdraw"], ctx.Err())
@@ -153,7 +158,7 @@ func TestOrder(t *testing.T) {
 		if _, err := f.server.Close(t.Context(), ask().GetConnection()); err != nil {
 			t.Fatal(err)
 		}
-		f.want(t, "vacate a", "close", "withdraw a", "disconnect a in /run/netns/workload")
+		f.want(t, "vacate a", "lose a", "close", "withdraw a", "disconnect a in /run/netns/workload")
 	}
 }
 
@@ -225,17 +230,17 @@ func TestFailedRefreshKeepsTheConnection(t *testing.T) {
 
 func TestCloseJoinsErrors(t *testing.T) {
 	f := newFixture()
-	for _, what := range []string{"vacate", "withdraw", "disconnect"} {
+	for _, what := range []string{"vacate", "lose", "withdraw", "disconnect"} {
 		f.node.err[what] = errors.New(what + " failed")
 	}
 	f.endpoint.closed = errors.New("close failed")
 	_, err := f.server.Close(t.Context(), ask().GetConnection())
-	for _, what := range []string{"vacate failed", "withdraw failed", "close failed", "disconnect failed"} {
+	for _, what := range []string{"vacate failed", "lose failed", "withdraw failed", "close failed", "disconnect failed"} {
 		if err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%v misses %q", err, what)
 		}
 	}
-	f.want(t, "vacate a", "close", "withdraw a", "disconnect a in /run/netns/workload")
+	f.want(t, "vacate a", "lose a", "close", "withdraw a", "disconnect a in /run/netns/workload")
 }
 
 func TestCloseOfAHangingEndpoint(t *testing.T) {
@@ -247,7 +252,7 @@ func TestCloseOfAHangingEndpoint(t *testing.T) {
 	if err == nil || strings.Count(err.Error(), context.DeadlineExceeded.Error()) != 1 {
 		t.Errorf("%v, want the endpoint's error and no other", err)
 	}
-	f.want(t, "vacate a", "close", "withdraw a", "disconnect a in /run/netns/workload")
+	f.want(t, "vacate a", "lose a", "close", "withdraw a", "disconnect a in /run/netns/workload")
 }
 
 func TestRequestWithoutTokenIsRefused(t *testing.T) {
