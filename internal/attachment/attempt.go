@@ -76,7 +76,7 @@ func (a *attempt) refuse(stream string, err error) {
 
 func (a *attempt) try(ctx context.Context, streams []string) error {
 	request := a.leg.request(a.spec, a.connection, streams)
-	err := a.leg.m.inSlot(ctx, func(ctx context.Context) error {
+	err := a.leg.m.inSlot(ctx, a.leg.endpoint, func(ctx context.Context) error {
 		connection, err := a.leg.m.Mesh.Request(ctx, request)
 		if err == nil {
 			a.connection = connection

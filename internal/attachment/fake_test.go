@@ -27,6 +27,7 @@ type fakeMesh struct {
 	watches   int
 	// lifetime of connections, zero for ever.
 	lifetime time.Duration
+	back     chan struct{} // the mesh can be reached again
 	// hang, when not nil, blocks requests until it is closed.
 	hang chan struct{}
 }
@@ -36,6 +37,7 @@ type fakeEndpoint struct {
 	maxTargets  int   // per endpoint, 0 for any number
 	fail        error // of the next requests
 	failClose   error
+	hang        chan struct{} // as that of the mesh
 	requests    []attachment.Request
 	closes      int
 	connections map[string]*fakeConnection
@@ -47,7 +49,7 @@ type fakeConnection struct {
 }
 
 func newFakeMesh() *fakeMesh {
-	return &fakeMesh{endpoints: make(map[string]map[string]*fakeEndpoint), watchers: make(map[int]func())}
+	return &fakeMesh{endpoints: make(map[string]map[string]*fakeEndpoint), watchers: make(map[int]func()), back: make(chan struct{})}
 }
 
 func (f *fakeMesh) add(service, name string, streams ...string) *fakeEndpoint {
@@ -127,6 +129,9 @@ func (f *fakeMesh) Endpoints(ctx context.Context, service string, _ []string, ch
 func (f *fakeMesh) Request(ctx context.Context, request attachment.Request) (attachment.Connection, error) {
 	f.mu.Lock()
 	hang := f.hang
+	if e := f.endpoints[request.Service][request.Endpoint]; e != nil && e.hang != nil {
+		hang = e.hang
+	}
 	f.mu.Unlock()
 	if hang != nil {
 		select {
@@ -170,10 +175,21 @@ func (f *fakeMesh) Request(ctx context.Context, request attachment.Request) (att
 			connection.Addresses = append(connection.Addresses, netip.PrefixFrom(wanted.Addr(), 32))
 		}
 	}
-	if f.lifetime > 0 {
+	if f.lifetime != 0 {
 		connection.Expires = time.Now().Add(f.lifetime)
 	}
 	return connection, nil
+}
+
+func (f *fakeMesh) Recovered(ctx context.Context, fn func()) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.back:
+			fn()
+		}
+	}
 }
 
 func (f *fakeMesh) Close(_ context.Context, request attachment.Request) error {

@@ -183,9 +183,7 @@ func (l *leg) tryRequest(ctx context.Context) {
 	l.m.publish(l.entry)
 	l.m.mu.Unlock()
 	if fresh {
-		if err := l.m.save(l.entry); err != nil {
-			l.m.Log.Error("storing leg", "attachment", spec.Name, "endpoint", l.endpoint, "err", err)
-		}
+		l.m.keep(l.entry)
 	}
 }
 
@@ -202,13 +200,17 @@ func (l *leg) settle(err error, succeeded bool, generation int64) {
 		l.standing = true
 		l.refresh = refreshAt(now, l.connection.Expires)
 	}
-	l.err = err
+	back := err == nil && isAway(l.err)
+	l.fail(err)
+	if back {
+		l.m.hasten(l.endpoint)
+	}
 	if err != nil {
 		if expires := l.connection.Expires; !expires.IsZero() && now.After(expires) {
 			l.standing = false
 		}
 		if !l.closing { // closing does not wait
-			l.due = now.Add(l.m.delay(l.attempts))
+			l.due = now.Add(l.m.pause(l.attempts, err))
 			l.setState(Retrying)
 		}
 		l.m.Log.Warn("requesting leg", "attachment", l.entry.spec.Name, "endpoint", l.endpoint,
@@ -253,7 +255,7 @@ func (l *leg) monitored(reason error) {
 	}
 	now := time.Now()
 	if l.stumble(now); l.attempts > 1 {
-		l.due = now.Add(l.m.delay(l.attempts))
+		l.due = now.Add(l.m.pause(l.attempts, reason))
 	}
 	l.m.Log.Warn("leg needs another request", "attachment", l.entry.spec.Name, "endpoint", l.endpoint,
 		"conn", l.connection.ID, "err", reason)
@@ -284,7 +286,7 @@ func (l *leg) tryClose(ctx context.Context) bool {
 	if request.Connection.State == nil {
 		return true // never made
 	}
-	err := l.m.inSlot(ctx, func(ctx context.Context) error { return l.m.Mesh.Close(ctx, request) })
+	err := l.m.inSlot(ctx, l.endpoint, func(ctx context.Context) error { return l.m.Mesh.Close(ctx, request) })
 	if err == nil {
 		return true
 	}
@@ -294,7 +296,8 @@ func (l *leg) tryClose(ctx context.Context) bool {
 	// Everybody on the path has dropped an expired connection by itself.
 	expired := !l.connection.Expires.IsZero() && now.After(l.connection.Expires)
 	l.attempts++
-	l.err, l.due = err, now.Add(l.m.delay(l.attempts))
+	l.fail(err)
+	l.due = now.Add(l.m.pause(l.attempts, err))
 	l.m.Log.Warn("closing leg", "attachment", l.entry.spec.Name, "endpoint", l.endpoint,
 		"conn", l.connection.ID, "attempt", l.attempts, "expired", expired, "err", err)
 	l.m.publish(l.entry)
@@ -304,15 +307,14 @@ func (l *leg) tryClose(ctx context.Context) bool {
 // end takes the leg out of its attachment.
 func (l *leg) end() {
 	l.m.mu.Lock()
+	l.fail(nil)
 	delete(l.entry.legs, l.endpoint)
 	if len(l.entry.legs) == 0 {
 		l.entry.iface = nil
 	}
 	l.m.reconcile(l.entry)
 	l.m.mu.Unlock()
-	if err := l.m.save(l.entry); err != nil {
-		l.m.Log.Error("storing closed leg", "attachment", l.entry.spec.Name, "endpoint", l.endpoint, "err", err)
-	}
+	l.m.keep(l.entry)
 }
 
 func (l *leg) request(spec Spec, connection Connection, streams []string) Request {
@@ -325,10 +327,11 @@ func (l *leg) request(spec Spec, connection Connection, streams []string) Reques
 
 // inSlot runs fn when there are not too many others, with the time limit of a
 // request.
-func (m *Manager) inSlot(ctx context.Context, fn func(context.Context) error) error {
+func (m *Manager) inSlot(ctx context.Context, endpoint string, fn func(context.Context) error) error {
+	slot := m.slot(endpoint)
 	select {
-	case m.slots <- struct{}{}:
-		defer func() { <-m.slots }()
+	case slot <- struct{}{}:
+		defer func() { <-slot }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -341,20 +344,15 @@ func (m *Manager) inSlot(ctx context.Context, fn func(context.Context) error) er
 	return err
 }
 
-// delay is the time to the next attempt after that many: doubling, with a
-// fifth of jitter so that many legs that fail together do not retry together.
-func (m *Manager) delay(attempts int) time.Duration {
-	delay := m.RetryMax
-	if shift := attempts - 1; shift < 20 && m.RetryMin<<shift < m.RetryMax {
-		delay = m.RetryMin << shift
-	}
-	return time.Duration(float64(delay) * (0.8 + 0.4*rand.Float64()))
-}
+// refreshMin is the shortest time between refreshes. A clock somewhere on the path
+// that is behind ours makes connections that have expired already.
+const refreshMin = time.Second
 
 // refreshAt leaves two more turns before the connection expires.
 func refreshAt(now, expires time.Time) time.Time {
 	if expires.IsZero() {
 		return time.Time{}
 	}
-	return now.Add(time.Duration(float64(expires.Sub(now)) * (0.3 + 0.03*rand.Float64())))
+	turn := time.Duration(float64(expires.Sub(now)) * (0.3 + 0.03*rand.Float64()))
+	return now.Add(max(turn, refreshMin))
 }

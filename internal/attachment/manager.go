@@ -25,12 +25,14 @@ type Options struct {
 	// RequestTimeout bounds one Request or Close. Default 10 s.
 	RequestTimeout time.Duration
 	// RetryMin and RetryMax bound the time between attempts, which doubles
-	// with each. Defaults 100 ms and 15 s.
+	// with each; what is out of reach is tried again sooner (AwayMax). Defaults
+	// 100 ms and 15 s.
 	RetryMin, RetryMax time.Duration
 	// StableAfter is how long a leg must stand until its next loss counts as
 	// the first one. Default 10 s.
 	StableAfter time.Duration
-	// Parallel bounds the requests under way. Default 64.
+	// Parallel bounds the requests to one endpoint that are under way. Default
+	// 64.
 	Parallel int
 }
 
@@ -58,13 +60,14 @@ type Manager struct {
 	ctx    context.Context // ends the goroutines
 	cancel context.CancelFunc
 	wait   sync.WaitGroup
-	slots  chan struct{} // one per request under way
 
 	mu            sync.Mutex
 	stopped       bool
 	entries       map[string]*entry
 	services      map[string]*service
 	subscriptions map[*Subscription]struct{}
+	slots         map[string]chan struct{} // by endpoint; one for each request under way
+	away          int                      // legs that cannot reach their endpoints
 }
 
 // entry is one attachment. Its fields are guarded by Manager.mu.
@@ -81,6 +84,8 @@ type entry struct {
 	gone      bool // its namespace is
 	finishing bool // no leg is left, the record is being deleted
 	using     bool // the service
+	storing   bool // is being tried again
+	unstored  error
 
 	legs       map[string]*leg
 	iface      *Interface
@@ -104,7 +109,7 @@ func New(ctx context.Context, options Options) (*Manager, error) {
 	}
 	m := &Manager{
 		Options:       options,
-		slots:         make(chan struct{}, options.Parallel),
+		slots:         make(map[string]chan struct{}),
 		entries:       make(map[string]*entry),
 		services:      make(map[string]*service),
 		subscriptions: make(map[*Subscription]struct{}),
@@ -118,6 +123,7 @@ func New(ctx context.Context, options Options) (*Manager, error) {
 	for _, e := range m.entries {
 		m.reconcile(e)
 	}
+	m.spawn(m.followMesh)
 	return m, nil
 }
 

@@ -19,9 +19,7 @@ func (m *Manager) Detach(ctx context.Context, name string, scope Scope) error {
 }
 
 func (m *Manager) remove(ctx context.Context, e *entry, reason string) error {
-	if err := m.condemn(e, reason); err != nil {
-		return err
-	}
+	m.condemn(e, reason)
 	select {
 	case <-e.finished:
 		return nil
@@ -35,23 +33,22 @@ func (m *Manager) remove(ctx context.Context, e *entry, reason string) error {
 }
 
 // condemn stores that an attachment is to be removed and starts to do so.
-func (m *Manager) condemn(e *entry, reason string) error {
+func (m *Manager) condemn(e *entry, reason string) {
 	m.mu.Lock()
 	if e.removed != "" {
 		m.mu.Unlock()
-		return nil
+		return
 	}
 	e.removed = reason
 	m.mu.Unlock()
 	m.Log.Info("removing attachment", "attachment", e.spec.Name, "reason", reason)
 	// Removing goes on though it could not be stored: what fails is only that
 	// a restart in between would bring the attachment back.
-	err := m.save(e)
+	m.keep(e)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.releaseService(e)
 	m.reconcile(e)
-	return err
 }
 
 // NamespaceGone removes all attachments of a namespace that has died.
@@ -66,9 +63,7 @@ func (m *Manager) NamespaceGone(id netns.ID) {
 	}
 	m.mu.Unlock()
 	for _, e := range hit {
-		if err := m.condemn(e, "its network namespace is gone"); err != nil {
-			m.Log.Error("removing attachment", "attachment", e.spec.Name, "err", err)
-		}
+		m.condemn(e, "its network namespace is gone")
 	}
 }
 

@@ -155,6 +155,9 @@ func (m *Manager) ready(e *entry) Condition {
 	if condition.Status == True {
 		condition.Message = strings.Join(append([]string{fmt.Sprintf("%d of %d legs stand", up, len(legs))}, trouble...), "; ")
 	}
+	if e.unstored != nil {
+		condition.Message += "; not stored, an agent that is restarted now knows an older state: " + e.unstored.Error()
+	}
 	return condition
 }
 
@@ -201,10 +204,13 @@ func (m *Manager) lastError(e *entry) string {
 			newest = l
 		}
 	}
-	if newest == nil {
-		return ""
+	switch {
+	case newest != nil:
+		return newest.err.Error()
+	case e.unstored != nil:
+		return e.unstored.Error()
 	}
-	return newest.err.Error()
+	return ""
 }
 
 func (e *entry) observedInterface() *Interface {

@@ -118,6 +118,7 @@ func (f *Files) Save(record Record) error {
 	}
 	path := filepath.Join(f.dir, record.Spec.Name+storeSuffix)
 	if err := os.WriteFile(path+".new", append(data, '\n'), 0o600); err != nil {
+		_ = os.Remove(path + ".new") // what there was room for
 		return fmt.Errorf("save attachment %s: %w", record.Spec.Name, err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {

@@ -36,7 +36,8 @@ type Connection struct {
 	// Addresses and VIPs that the connection gives the workload's interface.
 	Addresses, VIPs []netip.Prefix
 	// Expires is when the mesh drops the connection unless it is requested
-	// again; zero means never.
+	// again; zero means never. It should be of the monotonic clock, so that a
+	// jump of the other one ends nothing; a stored one cannot be.
 	Expires time.Time
 }
 
@@ -56,6 +57,8 @@ type Mesh interface {
 	// error. Any other error than ErrRefresh and ErrLost means that the mesh
 	// cannot tell about the connection any more, which may still stand.
 	Monitor(ctx context.Context, connection Connection) error
+	// Recovered calls fn whenever the mesh can be reached again, until ctx ends.
+	Recovered(ctx context.Context, fn func())
 }
 
 // Reasons of Monitor.

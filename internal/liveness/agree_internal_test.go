@@ -29,7 +29,7 @@ func TestSidesAgree(t *testing.T) {
 	for range runs {
 		simulate(t, func(t *testing.T, n *network, a, b *node) {
 			w := &world{
-				T: t, net: n, random: rand.New(rand.NewPCG(n.random.Uint64(), 1)),
+				T: t, net: n, random: rand.New(rand.NewPCG(n.seed, 1)),
 				ends: [2]*end{{node: a, carrier: map[uint32]bool{}}, {node: b, carrier: map[uint32]bool{}}},
 			}
 			for range 60 {

@@ -91,7 +91,7 @@ func TestStarvation(t *testing.T) {
 		time.Sleep(time.Minute) // all states are acknowledged: who waits for the lock would stop the clock
 		a.takeCalls()
 		n.impair(0, 0.1, 20*time.Millisecond)
-		random := rand.New(rand.NewPCG(n.random.Uint64(), 0))
+		random := rand.New(rand.NewPCG(n.seed, 1))
 		a.mu.Lock()
 		a.stall = func() {
 			switch random.IntN(4) {

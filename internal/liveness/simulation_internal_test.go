@@ -25,6 +25,7 @@ const device = 7
 
 // network is a simulated underlay. Its zero value is perfect.
 type network struct {
+	seed      uint64
 	mu        sync.Mutex
 	random    *rand.Rand
 	loss      float64 // of each frame
@@ -37,7 +38,7 @@ type network struct {
 
 func newNetwork(seed uint64) *network {
 	return &network{
-		random: rand.New(rand.NewPCG(seed, 0)), cut: map[[2]netip.Addr]bool{},
+		seed: seed, random: rand.New(rand.NewPCG(seed, 0)), cut: map[[2]netip.Addr]bool{},
 		nodes: map[netip.Addr]*node{}, frames: map[frame.Type]int{},
 	}
 }

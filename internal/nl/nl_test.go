@@ -159,6 +159,24 @@ func TestLinkChanges(t *testing.T) {
 	}
 }
 
+// An interface's own setting is seen, that of sockets is not.
+func TestAllMulticast(t *testing.T) {
+	testutil.Require(t, "netns")
+	ns, _, a, _ := pair(t)
+	h := testutil.Handle(t, ns)
+	for _, on := range []bool{true, true, false, false} {
+		if err := h.SetAllMulticast(a.Index, on); err != nil {
+			t.Fatal(err)
+		}
+		if l := testutil.Link(t, ns, "a"); l.AllMulticast != on {
+			t.Errorf("all multicast is %t, want %t", l.AllMulticast, on)
+		}
+	}
+	if err := h.SetAllMulticast(4711, true); !errors.Is(err, nl.ErrNotFound) {
+		t.Errorf("interface that is not there: %v", err)
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	testutil.Require(t, "netns")
 	nsA, _, a, _ := pair(t)

@@ -86,6 +86,24 @@ func (h *Handle) Routes(table int) ([]Route, error) {
 	return routes, nil
 }
 
+// HostRoutes returns the single addresses that the main table has behind
+// interfaces, with the interfaces' indices, whoever made the routes.
+func (h *Handle) HostRoutes() (map[netip.Addr]int, error) {
+	found, err := dump(func() ([]netlink.Route, error) {
+		return h.lib.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return nil, wrap(err, "list host routes")
+	}
+	hosts := map[netip.Addr]int{}
+	for _, r := range found {
+		if prefix := fromIPNet(r.Dst); prefix.IsSingleIP() && r.LinkIndex != 0 {
+			hosts[prefix.Addr()] = r.LinkIndex
+		}
+	}
+	return hosts, nil
+}
+
 // UsedTables returns the routing tables that have any route or that any rule
 // points at, whoever made it.
 func (h *Handle) UsedTables() (map[int]bool, error) {

@@ -342,7 +342,7 @@ func (s *Stitcher) Collect(ctx context.Context) error {
 		errs = append(errs, s.collect(host, p))
 		s.release(p)
 	}
-	return errors.Join(append(errs, s.collectStrays(host))...)
+	return errors.Join(append(errs, s.collectStrays(host), s.remotes.Prune())...)
 }
 
 func (s *Stitcher) collect(host *nl.Handle, p *port) error {

@@ -34,7 +34,8 @@ type far struct {
 // leg needs none.
 var noMAC = make(net.HardwareAddr, 6)
 
-// join makes a tunnel the leg's and follows its far end.
+// join makes a tunnel the leg's. Its far end is followed when frames from there
+// find their way (follow).
 func (s *Stitcher) join(t *tx, tunnel Tunnel, p *port, leg owner) error {
 	key := tunnel.Key()
 	s.mu.Lock()
@@ -45,7 +46,6 @@ func (s *Stitcher) join(t *tx, tunnel Tunnel, p *port, leg owner) error {
 	}
 	s.far[key] = &far{owner: leg, port: p}
 	s.mu.Unlock()
-	s.remotes.Join(tunnel)
 	if present != nil && present.port != nil {
 		return nil
 	}
@@ -221,10 +221,7 @@ func (c *connecting) pointFar(l *leg) error {
 			if t == nil {
 				continue
 			}
-			err := c.tx.must("write tunnel", func() error {
-				return c.s.xc.SetTunnel(t.Tunnel, xconnect.TunnelPort{IfIndex: outer, Owner: c.ownerOf(l)})
-			}, nil)
-			if err != nil {
+			if err := c.follow(*t, xconnect.TunnelPort{IfIndex: outer, Owner: c.ownerOf(l)}); err != nil {
 				return err
 			}
 		}
@@ -234,8 +231,18 @@ func (c *connecting) pointFar(l *leg) error {
 	if p.client.outer == 0 {
 		return nil // written when the interface is there again
 	}
-	to := xconnect.TunnelPort{IfIndex: p.client.outer, Mark: p.client.in.mark(), Owner: c.ownerOf(l)}
-	return c.tx.must("write tunnel", func() error { return c.s.xc.SetTunnel(l.endpoint.tunnel.Tunnel, to) }, nil)
+	return c.follow(*l.endpoint.tunnel, xconnect.TunnelPort{
+		IfIndex: p.client.outer, Mark: p.client.in.mark(), Owner: c.ownerOf(l),
+	})
+}
+
+// follow lets frames in from a tunnel, and then asks how the other end is.
+func (c *connecting) follow(t Tunnel, to xconnect.TunnelPort) error {
+	err := c.tx.must("write tunnel", func() error { return c.s.xc.SetTunnel(t.Tunnel, to) }, nil)
+	if err == nil {
+		c.s.remotes.Join(t)
+	}
+	return err
 }
 
 // ownerOf returns the owner of a leg of the port, the adopted ones included.

@@ -104,6 +104,7 @@ func (r *wired) Carrier(t Tunnel) (up, known bool) {
 	return up && !r.w.cut, known
 }
 
+func (r *wired) Prune() error { return nil }
 func (r *wired) Close() error { return nil }
 
 // partition cuts the nodes off each other, or joins them again.

@@ -9,4 +9,5 @@ func (noRemotes) Join(Tunnel)                 {}
 func (noRemotes) Leave(Tunnel)                {}
 func (noRemotes) SetCarrier(Tunnel, bool)     {}
 func (noRemotes) Carrier(Tunnel) (bool, bool) { return true, true }
+func (noRemotes) Prune() error                { return nil }
 func (noRemotes) Close() error                { return nil }

@@ -56,8 +56,7 @@ type Policy struct {
 type Tunnel struct {
 	xconnect.Tunnel
 	// Signals says that the other node tells the carrier of its end, and wants
-	// to hear that of ours. Without, the other end counts as up while its node
-	// is alive.
+	// to hear that of ours. Without, the other end always counts as up.
 	Signals bool
 }
 
@@ -99,6 +98,8 @@ type Remotes interface {
 	// Carrier tells whether the far node lives and its end has carrier. It is
 	// not known before the first answer.
 	Carrier(t Tunnel) (up, known bool)
+	// Prune forgets nodes that an earlier process followed and this one does not.
+	Prune() error
 	Close() error
 }
 

@@ -56,7 +56,7 @@ type timing struct {
 }
 
 var defaultTiming = timing{
-	tick: 5 * time.Second, linger: time.Minute, settle: 10 * time.Second, handshake: 500 * time.Millisecond,
+	tick: 5 * time.Second, linger: time.Minute, settle: 10 * time.Second, handshake: 250 * time.Millisecond,
 }
 
 // Open adopts what an earlier Manager has left in Dir's private namespace, or

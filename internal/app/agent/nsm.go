@@ -48,6 +48,9 @@ func (m *nsm) Monitor(ctx context.Context, connection attachment.Connection) err
 	return err
 }
 
+// Recovered implements attachment.Mesh.
+func (m *nsm) Recovered(ctx context.Context, fn func()) { m.client.Recovered(ctx, fn) }
+
 // Request implements attachment.Mesh.
 func (m *nsm) Request(ctx context.Context, request attachment.Request) (attachment.Connection, error) {
 	ref := m.node.watcher.Path(request.NetNS)
@@ -57,6 +60,11 @@ func (m *nsm) Request(ctx context.Context, request attachment.Request) (attachme
 	conn, err := m.connection(request)
 	if err != nil {
 		return attachment.Connection{}, err
+	}
+	if expires := request.Connection.Expires; !expires.IsZero() && time.Now().After(expires) {
+		// The lease has ended, and the addresses may be somebody else's. An
+		// endpoint that knows of neither would believe what we say.
+		conn.Context.IpContext = wanted(request)
 	}
 	if err := fill(conn, request, ref.Path); err != nil {
 		return attachment.Connection{}, err
@@ -115,11 +123,17 @@ func (m *nsm) connection(request attachment.Request) (*networkservice.Connection
 	}
 	conn.Id = request.Connection.ID
 	conn.Path = m.client.Path(request.Connection.ID)
-	conn.Context = &networkservice.ConnectionContext{IpContext: &networkservice.IPContext{}}
-	for _, address := range request.Addresses {
-		conn.Context.IpContext.SrcIpAddrs = append(conn.Context.IpContext.SrcIpAddrs, address.String())
-	}
+	conn.Context = &networkservice.ConnectionContext{IpContext: wanted(request)}
 	return conn, nil
+}
+
+// wanted asks for the addresses that the workload named.
+func wanted(request attachment.Request) *networkservice.IPContext {
+	ip := &networkservice.IPContext{}
+	for _, address := range request.Addresses {
+		ip.SrcIpAddrs = append(ip.SrcIpAddrs, address.String())
+	}
+	return ip
 }
 
 // fill writes what is wanted into a connection. Streams, weight and draining
@@ -168,7 +182,11 @@ func (m *nsm) inPlace(request attachment.Request) bool {
 // keep remembers an answered connection.
 func (m *nsm) keep(id string, conn *networkservice.Connection) (attachment.Connection, error) {
 	m.live.Store(id, conn.Clone())
-	kept := attachment.Connection{ID: id, Expires: client.Expires(conn)}
+	kept := attachment.Connection{ID: id}
+	if expires := client.Expires(conn); !expires.IsZero() {
+		// From now on a jump of the wall clock means nothing.
+		kept.Expires = time.Now().Add(time.Until(expires))
+	}
 	var err error
 	if kept.Addresses, kept.VIPs, err = addresses(conn); err != nil {
 		return attachment.Connection{}, fmt.Errorf("read answer of %s: %w", conn.GetNetworkServiceEndpointName(), err)

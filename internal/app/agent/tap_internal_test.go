@@ -39,6 +39,8 @@ func (silence) Monitor(ctx context.Context, _ attachment.Connection) error {
 	return ctx.Err()
 }
 
+func (silence) Recovered(ctx context.Context, _ func()) { <-ctx.Done() }
+
 func (silence) Watch(netns.ID, string) error { return nil }
 func (silence) Unwatch(netns.ID)             {}
 func (silence) Path(netns.ID) string         { return "/x" }

@@ -48,6 +48,7 @@ type Config struct {
 	ExternalInterface string // in it
 	VLAN              uint16 // tag on the external interface, 0 = none
 	CIDRPrefixes      []netip.Prefix
+	StateDir          string  // keeps the leases of addresses over a restart; "": the kernel's routes to legs do
 	MTU               uint32  // of connections, 0 = the client's
 	TableSize         uint32  // of streams that do not say, a prime number, 0 = maglev.DefaultSize
 	MaxTableSize      uint32  // of streams that say, 0 = TableSize; every stream takes 4 bytes for each slot

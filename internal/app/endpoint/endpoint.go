@@ -19,7 +19,6 @@ import (
 	"github.com/weft-project/weft/internal/balancer"
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 	chain "github.com/weft-project/weft/pkg/networkservice/chains/endpoint"
-	"github.com/weft-project/weft/pkg/networkservice/ipam"
 )
 
 // answerTimeout bounds the wait for calls that run when the endpoint stops.
@@ -131,12 +130,12 @@ func (c *Component) startBalancer(ctx context.Context, deps Deps) error {
 }
 
 func (c *Component) startServer(deps Deps) error {
-	pool, err := ipam.NewPool(c.config.CIDRPrefixes...)
-	if err != nil {
-		return err
-	}
 	if deps.Security.TokenGenerator == nil {
 		deps.Security = mesh.Plain(mesh.DefaultTokenLifetime)
+	}
+	pool, err := c.newPool(deps.Security.TokenGenerator)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	server := chain.NewServer(ctx, chain.Config{

@@ -18,10 +18,6 @@ import (
 // registryTimeout bounds one registration; the nsmgr may be starting, too.
 const registryTimeout = 15 * time.Second
 
-// restartGrace is how long an endpoint whose data path is pinned counts as alive
-// without a process: as long as its registration would last.
-const restartGrace = time.Minute
-
 // register makes the endpoint known. The clients keep the registration alive,
 // also over a restart of the nsmgr, until they are released.
 func (c *Component) register(ctx context.Context, security mesh.Security) error {
@@ -60,15 +56,18 @@ func (c *Component) register(ctx context.Context, security mesh.Security) error 
 	return nil
 }
 
-// labels returns what is configured, and what tells other components about the
-// way to the endpoint.
+// restartGrace is how long the others take a replica for alive whose process has
+// ended and whose data path goes on.
+const restartGrace = 30 * time.Second
+
+// labels returns those of the configuration and what others need to know.
 func (c *Component) labels() map[string]string {
-	all := tunnelmech.Labels(c.config.Mechanism, c.config.MechanismPolicy)
-	maps.Copy(all, c.config.Labels)
+	labels := tunnelmech.Labels(c.config.Mechanism, c.config.MechanismPolicy)
+	maps.Copy(labels, c.config.Labels)
 	if c.config.PinDir != "" {
-		all[nselabel.GraceLabel] = restartGrace.String()
+		labels[nselabel.GraceLabel] = restartGrace.String()
 	}
-	return all
+	return labels
 }
 
 // unregister makes the endpoint unknown. The network service stays: other

@@ -56,6 +56,7 @@ func (s *settings) flags(flags *flag.FlagSet) {
 	flags.StringVar(&s.path, "resources", "", "needed: file or directory of manifests: streams, flows, VIPs, gateways; read again when it changes and on SIGHUP")
 	flags.StringVar(&s.ExternalInterface, "interface", "ext0", "external interface")
 	flags.StringVar(&s.NetNS, "netns", "", "path of the network namespace to work in (default: the process's own)")
+	flags.StringVar(&s.StateDir, "state-dir", "", "directory that keeps leases of addresses over a restart (default: the routes to legs in the namespace do)")
 	flags.UintVar(&s.vlan, "vlan", 0, "VLAN tag on the external interface, 0 is none")
 	flags.UintVar(&s.mtu, "mtu", 0, "MTU of connections, 0 is the client's")
 	flags.UintVar(&s.tableSize, "table-size", 0, "slots of the Maglev table of a stream that names none, a prime number (default 65537)")
@@ -97,7 +98,7 @@ func (s *settings) load(lookup config.Lookup) error {
 		return errors.New("--on-stop keep: needs --pin-dir")
 	}
 	s.PinDir, s.KeepOnEnd, s.Grace = flags.PinDir, s.onStop == "keep", flags.Grace
-	s.ExternalInterface, s.NetNS, s.Mode = flags.ExternalInterface, flags.NetNS, flags.Mode
+	s.ExternalInterface, s.NetNS, s.Mode, s.StateDir = flags.ExternalInterface, flags.NetNS, flags.Mode, flags.StateDir
 	s.Mechanism, s.MechanismPolicy = flags.Mechanism, flags.MechanismPolicy
 	s.MaxFlows, s.MaxFragments = flags.MaxFlows, flags.MaxFragments
 	s.VLAN, s.MTU, s.TableSize, s.MaxTableSize = uint16(s.vlan), uint32(s.mtu), uint32(s.tableSize), uint32(s.maxTableSize)

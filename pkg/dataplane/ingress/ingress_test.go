@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -213,6 +214,45 @@ func TestAdopt(t *testing.T) {
 	}
 	w.wantBlocks(t, true, true, false)
 	check(t, after.Close(false))
+	w.wantBlocks(t, false, false, false)
+}
+
+// A successor prepares beside a program that works on, until it takes over.
+func TestTakeOver(t *testing.T) {
+	w := newWorld(t, 3)
+	id := ingress.ID(t.Name())
+	first, second, third := newCounter(t), newCounter(t), newCounter(t)
+	before := w.open(t, id, first)
+	check(t, before.Join(w.indices[0]), before.Join(w.indices[1]), before.Close(true))
+	after, err := ingress.OpenBehind(w.ns, id, second.Program)
+	check(t, err)
+	check(t, after.Join(w.indices[1]), after.Join(w.indices[2]), after.Replace(third.Program))
+	for i := range 3 {
+		w.sees(t, first, i)
+	}
+	joined, err := ingress.Members(w.ns, id)
+	check(t, err)
+	if !slices.Equal(joined, slices.Sorted(slices.Values(w.indices))) {
+		t.Errorf("members %v, want %v", joined, w.indices)
+	}
+	check(t, after.TakeOver(), after.TakeOver())
+	for i := range 3 {
+		w.sees(t, third, i)
+	}
+	check(t, after.Close(false))
+	w.wantBlocks(t, false, false, false)
+	if after.TakeOver() == nil {
+		t.Error("a closed block takes over")
+	}
+
+	// With nobody to be behind, the program works at once.
+	alone, err := ingress.OpenBehind(w.ns, id, second.Program)
+	check(t, err)
+	check(t, alone.Join(w.indices[0]))
+	w.sees(t, second, 0)
+	check(t, alone.Close(true), ingress.Dissolve(w.ns, id+1))
+	w.wantBlocks(t, true, false, false)
+	check(t, ingress.Dissolve(w.ns, id), ingress.Dissolve(w.ns, id))
 	w.wantBlocks(t, false, false, false)
 }
 

@@ -20,7 +20,8 @@ import (
 type hook struct {
 	name    string // of its pin
 	program func(*objects) *ebpf.Program
-	attach  func(ifindex int, program *ebpf.Program) (link.Link, error)
+	// attach puts the program in front of an old one, if that can be.
+	attach func(ifindex int, program *ebpf.Program, old link.Link) (link.Link, error)
 }
 
 // hooks are in the order of attachment. XDP comes last: what XDP hands over, tcx
@@ -31,15 +32,21 @@ var hooks = [...]hook{
 	{"xdp", func(o *objects) *ebpf.Program { return o.xdp }, attachXDP},
 }
 
-// tcx attaches in front of what is there, so that a link can take the place of
-// one that goes only then.
-func tcx(where ebpf.AttachType) func(int, *ebpf.Program) (link.Link, error) {
-	return func(ifindex int, program *ebpf.Program) (link.Link, error) {
-		return link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: program, Attach: where, Anchor: link.Head()})
+func tcx(where ebpf.AttachType) func(int, *ebpf.Program, link.Link) (link.Link, error) {
+	return func(ifindex int, program *ebpf.Program, old link.Link) (link.Link, error) {
+		options := link.TCXOptions{Interface: ifindex, Program: program, Attach: where}
+		if old != nil {
+			options.Anchor = link.BeforeLink(old)
+			if lk, err := link.AttachTCX(options); err == nil {
+				return lk, nil
+			}
+			options.Anchor = nil // it is none of this hook
+		}
+		return link.AttachTCX(options)
 	}
 }
 
-func attachXDP(ifindex int, program *ebpf.Program) (link.Link, error) {
+func attachXDP(ifindex int, program *ebpf.Program, _ link.Link) (link.Link, error) {
 	return link.AttachXDP(link.XDPOptions{Interface: ifindex, Program: program, Flags: link.XDPDriverMode})
 }
 
@@ -101,7 +108,7 @@ func (l *LB) attachAt(h hook) error {
 			return err
 		}
 	}
-	lk, err := h.attach(l.id.ifindex, h.program(l.objs))
+	lk, err := h.attach(l.id.ifindex, h.program(l.objs), l.inherited[h.name])
 	switch {
 	case err != nil && h.name == "xdp" && l.cfg.Mode != ModeXDP:
 		// In ModeAuto a driver that does not run XDP is none the worse for it.

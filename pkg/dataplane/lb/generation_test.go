@@ -30,6 +30,7 @@ type generation struct {
 	FirstID uint16 // of the targets' numbers
 	Stream  uint32
 	KillAt  string // end without a word after this step
+	Close   bool   // end at once, with everything
 	Silent  bool   // nothing comes in force: the process stays behind its predecessor
 }
 
@@ -64,6 +65,9 @@ func runGeneration(text []byte) error {
 		return err
 	}
 	afterStep("start")
+	if g.Close {
+		return l.Close()
+	}
 	fmt.Println("works")
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
 		return err

@@ -168,7 +168,7 @@ func allMulticast(ifindex int) (fd int, err error) {
 }
 
 // Close detaches from all interfaces and releases everything, of a predecessor,
-// too.
+// too. After a successor has taken over, it is Abandon.
 func (l *LB) Close() error { return l.end(false) }
 
 // Abandon ends the process's part and leaves everything that is pinned to work
@@ -190,6 +190,7 @@ func (l *LB) end(keep bool) error {
 	defer l.mu.Unlock()
 	l.legsMu.Lock()
 	defer l.legsMu.Unlock()
+	keep = keep || l.pinned && l.succeeded()
 	if l.block != nil {
 		errs = append(errs, l.block.Close(keep))
 	}

@@ -181,10 +181,12 @@ func Discard(dir string) error {
 	var errs []error
 	for _, h := range hooks {
 		errs = append(errs, detach(dir, h.name))
+		afterStep("discard " + h.name)
 	}
 	r, ok, err := readRecord(dir)
 	if errs = append(errs, err); ok {
 		errs = append(errs, r.discard())
+		afterStep("discard legs")
 	}
 	errs = append(errs, unpin(dir, recordName))
 	if err := errors.Join(errs...); err != nil {

@@ -75,6 +75,24 @@ func (l *LB) Predecessor() (legs []int, works bool, err error) {
 	return legs, true, err
 }
 
+// succeeded says that another process has taken over meanwhile. The caller holds
+// mu.
+func (l *LB) succeeded() bool {
+	for _, a := range l.links {
+		info, err := a.link.Info()
+		if err != nil {
+			return false
+		}
+		ours, err := a.program(l.objs).Info()
+		if err != nil {
+			return false
+		}
+		id, ok := ours.ID()
+		return ok && id != info.Program
+	}
+	return false
+}
+
 // TakeOver puts the programs in the place of a predecessor's. Each hook of the
 // external interface changes at once, and so do all legs; between two of these
 // steps both generations work side by side. Flows that stay with their target

@@ -208,6 +208,39 @@ func TestKilledAtEveryStep(t *testing.T) {
 	}
 }
 
+// TestKilledWhileClosing: whatever is left of one that was to leave nothing, the
+// next one works, and leaves nothing.
+func TestKilledWhileClosing(t *testing.T) {
+	for _, step := range []string{"discard ingress", "discard egress", "discard xdp", "discard legs"} {
+		t.Run(step, func(t *testing.T) {
+			w := newLives(t)
+			for _, ns := range w.targets {
+				testutil.Echo(t, ns, "[::]:7")
+			}
+			check(t, w.lb.Abandon())
+			killed := w.next()
+			killed.KillAt, killed.Close = step, true
+			killed.run(t)
+			next := w.next()
+			next.run(t)
+			w.connect(t).exchange(t)
+		})
+	}
+}
+
+// TestCloseAfterSuccession: one that another has taken over from harms it not.
+func TestCloseAfterSuccession(t *testing.T) {
+	w := newLives(t)
+	for _, ns := range w.targets {
+		testutil.Echo(t, ns, "[::]:7")
+	}
+	p := w.next().run(t)
+	check(t, w.lb.Close())
+	w.connect(t).exchange(t)
+	p.kill()
+	w.connect(t).exchange(t)
+}
+
 // TestInterfaceGone: what belonged to another interface is discarded.
 func TestInterfaceGone(t *testing.T) {
 	pins := filepath.Join(bpffs(t), "lb-1")

@@ -46,7 +46,13 @@ type fixture struct {
 }
 
 func start(t *testing.T) *fixture {
+	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t) })
+	return newFixture(t)
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
 	f := &fixture{pool: pool(t, "172.16.0.0/24", "fd00::/64"), next: &failing{}}
 	f.NetworkServiceServer = chain.NewNetworkServiceServer(metadata.NewServer(), NewServer(f.pool), f.next)
 	return f

@@ -34,10 +34,13 @@ func NewServer(netNS string) networkservice.NetworkServiceServer {
 	return &legServer{netNS: (&url.URL{Scheme: "file", Path: netNS}).String()}
 }
 
+// Prefix begins the names of all leg interfaces.
+const Prefix = "leg-"
+
 // InterfaceName returns the name of a connection's interface, 14 bytes long.
 func InterfaceName(connection string) string {
 	sum := sha256.Sum256([]byte(connection))
-	return "leg-" + hex.EncodeToString(sum[:5])
+	return Prefix + hex.EncodeToString(sum[:5])
 }
 
 func (s *legServer) Request(ctx context.Context, request *networkservice.NetworkServiceRequest) (*networkservice.Connection, error) {

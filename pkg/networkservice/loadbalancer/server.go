@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/weft-project/weft/internal/balancer"
+	"github.com/weft-project/weft/pkg/networkservice/vacate"
 )
 
 // Balancer is what the element needs of the engine; *balancer.Balancer is one.
@@ -55,6 +56,7 @@ func (s *loadBalancerServer) Request(ctx context.Context, request *networkservic
 	}
 	before, registered := loadTarget(ctx)
 	closeCtx := postpone.ContextWithValues(ctx)
+	answered := len(request.GetConnection().GetContext().GetIpContext().GetDstIpAddrs()) > 0 // in an earlier run
 	answer, err := next.Server(ctx).Request(ctx, request)
 	if err != nil {
 		return nil, err
@@ -63,7 +65,7 @@ func (s *loadBalancerServer) Request(ctx context.Context, request *networkservic
 		if !registered {
 			closeCtx, cancel := closeCtx()
 			defer cancel()
-			if undoErr := s.undo(closeCtx, answer); undoErr != nil {
+			if undoErr := s.undo(vacate.With(closeCtx, !answered), answer); undoErr != nil {
 				err = status.Errorf(status.Code(err), "%s; undo: %v", status.Convert(err).Message(), undoErr)
 			}
 		}

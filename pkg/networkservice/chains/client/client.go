@@ -3,6 +3,7 @@
 package client
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/weft-project/weft/pkg/networkservice/fd"
 )
@@ -55,7 +57,7 @@ type Client struct {
 
 // reconnect bounds the pause between attempts to reach the nsmgr; gRPC's own
 // two minutes would outlast a restart by far.
-var reconnect = backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}
+var reconnect = backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond}
 
 // New returns a client. It connects when it is used.
 func New(options Options) (*Client, error) {
@@ -93,6 +95,29 @@ func New(options Options) (*Client, error) {
 		name:         options.Name,
 		missingGrace: options.MissingGrace,
 	}, nil
+}
+
+// Recovered calls fn whenever the nsmgr is reached again after it was not, until
+// ctx ends. Meanwhile it keeps trying to reach it.
+func (c *Client) Recovered(ctx context.Context, fn func()) {
+	for lost := false; ; {
+		state := c.conn.GetState()
+		switch state {
+		case connectivity.Ready:
+			if lost {
+				fn()
+			}
+			lost = false
+		case connectivity.Idle:
+			lost = true
+			c.conn.Connect()
+		default:
+			lost = true
+		}
+		if state == connectivity.Shutdown || !c.conn.WaitForStateChange(ctx, state) {
+			return
+		}
+	}
 }
 
 // Stop ends all calls. The connections of the mesh stay.

@@ -17,7 +17,7 @@ import (
 
 const (
 	watchRetryMin = 100 * time.Millisecond
-	watchRetryMax = 5 * time.Second
+	watchRetryMax = 500 * time.Millisecond
 
 	// The registry is listed again soon after the watch was asked for, because
 	// nothing tells when the watch stands and what it missed until then, and

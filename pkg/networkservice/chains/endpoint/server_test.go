@@ -15,7 +15,9 @@ import (
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/cls"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -24,6 +26,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/chains/endpoint"
 	"github.com/weft-project/weft/pkg/networkservice/extracontext"
 	"github.com/weft-project/weft/pkg/networkservice/ipam"
+	"github.com/weft-project/weft/pkg/networkservice/vacate"
 )
 
 var errInjected = errors.New("injected")
@@ -141,7 +144,7 @@ func TestRequestAndClose(t *testing.T) {
 		t.Errorf("refresh: %v, %v", again, err)
 	}
 	for range 2 {
-		if _, err := f.Close(t.Context(), again.Clone()); err != nil {
+		if _, err := f.Close(vacate.With(t.Context(), true), again.Clone()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -189,8 +192,12 @@ func TestExpiry(t *testing.T) {
 	if _, err := f.Close(t.Context(), conn.Clone()); err != nil {
 		t.Error(err)
 	}
-	if _, err := f.Request(t.Context(), request("2", time.Hour)); err != nil {
-		t.Errorf("the address is not free: %v", err)
+	// Nobody said that the interface has left the address.
+	if _, err := f.Request(t.Context(), request("2", time.Hour)); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("the address is free: %v", err)
+	}
+	if _, err := f.Request(t.Context(), request("1", time.Hour)); err != nil {
+		t.Errorf("its owner does not get the address: %v", err)
 	}
 	select {
 	case id := <-f.balancer.gone:

@@ -28,6 +28,13 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 )
 
+// Stitcher is the node's data path; *stitch.Stitcher is one.
+type Stitcher interface {
+	stitch.Stitcher
+	// Lose says that the endpoint of a connection has ended.
+	Lose(ctx context.Context, id string) error
+}
+
 // Config of the chain; all fields but Tunnels and Authorize are needed.
 type Config struct {
 	Name           string // in the path of connections
@@ -35,7 +42,7 @@ type Config struct {
 	Services       registry.NetworkServiceRegistryClient
 	Endpoints      registry.NetworkServiceEndpointRegistryClient
 	Pool           *dial.Pool // connections to endpoints; stays the caller's
-	Stitcher       stitch.Stitcher
+	Stitcher       Stitcher
 	Tunnels        tunnelmech.Config                   // to other nodes; the zero value has none
 	Authorize      networkservice.NetworkServiceServer // nil: nobody is refused
 }
@@ -66,7 +73,7 @@ func NewServer(ctx context.Context, config Config) endpoint.Endpoint {
 			choose,
 			tunnelmech.NewServer(config.Tunnels),
 			stitch.NewServer(config.Stitcher),
-			hopwatch.NewServer(ctx, withdraw(config.Stitcher), nselabel.GraceOf),
+			hopwatch.NewServer(ctx, lose(config.Stitcher), nselabel.GraceOf),
 			connects,
 		}
 	}
@@ -87,11 +94,12 @@ func NewServer(ctx context.Context, config Config) endpoint.Endpoint {
 	))
 }
 
-// withdraw takes the legs of endpoints that have ended out of the way of answers.
-func withdraw(stitcher stitch.Stitcher) func(context.Context, string) {
+// lose takes the legs of endpoints that have ended out of the way of answers, as
+// long as there are others.
+func lose(stitcher Stitcher) func(context.Context, string) {
 	return func(ctx context.Context, id string) {
-		if err := stitcher.Withdraw(ctx, id); err != nil {
-			slog.Warn("cannot withdraw the leg of an endpoint that has ended", log.KeyConn, id, log.Err(err))
+		if err := stitcher.Lose(ctx, id); err != nil {
+			slog.Warn("cannot leave the leg of an endpoint that has ended", log.KeyConn, id, log.Err(err))
 		}
 	}
 }

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipam
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Past is what earlier runs of an endpoint may have left.
+type Past struct {
+	// Ledger has the holds that were written; nil: none were.
+	Ledger *Ledger
+	// Legs returns the addresses that interfaces in the endpoint's namespace
+	// are there for, with the interfaces' names, which are those of the users.
+	Legs func() (map[netip.Addr]string, error)
+	// Longest is the longest lease that an earlier run can have granted.
+	Longest time.Duration
+	Log     *slog.Logger
+}
+
+// Adopt keeps what earlier runs have given from others, until those who have it
+// claim it again, or until it is free: when the longest lease has passed and the
+// leg interface, if there is one, has gone. It is called before the first Claim;
+// from then on the ledger is kept.
+//
+// A ledger that cannot be read seals the pool until the longest lease has
+// passed: addresses that connections had before are given, others are not.
+func (p *Pool) Adopt(past Past) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	p.legs, p.ledger = past.Legs, past.Ledger
+	p.longest, p.settled = past.Longest, now.Add(past.Longest+Margin)
+	if err := p.lookAtLegs(now); err != nil {
+		return err
+	}
+	if p.ledger == nil {
+		return nil
+	}
+	content, err := p.ledger.read()
+	if err != nil {
+		past.Log.Error("the leases of an earlier run cannot be read; only connections that had addresses before get them, others after the longest lease",
+			"file", p.ledger.path, "lease", past.Longest, "err", err)
+		p.ledger.keepCopy()
+	}
+	if err != nil || content.Sealed {
+		p.sealed = p.settled
+	}
+	for _, r := range content.Holds {
+		if p.rangeOf(r.Address) < 0 {
+			continue // of prefixes that were configured before
+		}
+		h := hold{lease: time.Duration(r.Seconds) * time.Second}
+		if l := p.places[r.Address]; l != nil {
+			h.leg = l.holds[r.User].leg
+		}
+		h.until = now.Add(h.lease + Margin)
+		p.put(r.Address, r.Owner, r.User, h)
+		p.point(r.Owner, []netip.Addr{r.Address})
+	}
+	p.changed++
+	if err != nil {
+		// Until the next write the unreadable file is what another start finds.
+		if err := p.ledger.write(p.content(now)); err != nil {
+			past.Log.Error("storing leases", "err", err)
+		}
+	}
+	return nil
+}
+
+// lookAtLegs keeps addresses that legs of an earlier run have. One that was
+// being made when that run ended appears later: therefore it is repeated before
+// each Claim as long as there may be leases of that run. Called with the lock
+// held.
+func (p *Pool) lookAtLegs(now time.Time) error {
+	if p.legs == nil || !now.Before(p.settled) {
+		return nil
+	}
+	legs, err := p.legs()
+	if err != nil {
+		return fmt.Errorf("find the addresses of legs of an earlier run: %w", err)
+	}
+	for addr, leg := range legs {
+		i := p.rangeOf(addr)
+		if i >= 0 && addr != p.ranges[i].own && (p.places[addr] == nil || p.places[addr].lostTo(leg)) {
+			p.put(addr, "interface "+leg+" of an earlier run", leg, hold{until: p.settled, lease: p.longest, leg: true})
+		}
+	}
+	return nil
+}
+
+// lostTo reports whether nobody has claimed the address in this run, and its leg
+// is another one meanwhile.
+func (l *place) lostTo(leg string) bool {
+	for user, h := range l.holds {
+		if h.live || !h.leg || user == leg {
+			return false
+		}
+	}
+	return true
+}
