@@ -82,7 +82,7 @@ func (s *Stack) startForwarder(ctx context.Context) error {
 		WireGuardPort: s.config.WireGuardPort, KeyRotation: s.config.KeyRotation,
 	}
 	if s.config.PinDir != "" {
-		config.PinDir = filepath.Join(s.config.PinDir, "forwarder")
+		config.PinDir = filepath.Join(s.config.PinDir, forwarderPins)
 	}
 	f, err := forwarder.Start(context.WithoutCancel(ctx), config, forwarder.Deps{
 		Security: s.security, Log: s.config.Log, Metrics: s.metrics,

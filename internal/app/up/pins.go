@@ -17,6 +17,8 @@ const (
 	bpffs = "/sys/fs/bpf"
 	// noPins is the pin-dir of who wants the data path to end with the process.
 	noPins = "none"
+	// forwarderPins is where the forwarder has its own.
+	forwarderPins = "forwarder"
 )
 
 // pins returns the directory to pin the data path in, "" for none. By default it
@@ -45,4 +47,18 @@ func (c Config) pins() (string, error) {
 	}
 	sum := sha256.Sum256([]byte(filepath.Clean(c.RunDir)))
 	return filepath.Join(parent, hex.EncodeToString(sum[:6])), nil
+}
+
+// removePins removes the directories that nothing is pinned in any more.
+func (c Config) removePins() error {
+	if c.PinDir == "" {
+		return nil
+	}
+	for _, dir := range []string{filepath.Join(c.PinDir, forwarderPins), c.PinDir} {
+		err := os.Remove(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+			return fmt.Errorf("pin-dir: %w", err)
+		}
+	}
+	return nil
 }
