@@ -85,6 +85,8 @@ func (r *wired) Leave(t Tunnel) {
 	delete(r.told, t.Key())
 }
 
+func (r *wired) Forget(t Tunnel) { r.Leave(t) }
+
 func (r *wired) SetCarrier(t Tunnel, up bool) {
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
