@@ -197,7 +197,7 @@ func (s *Stitcher) switchTunnel(e *end) bool {
 	if e.next == nil {
 		return false
 	}
-	if up, known := s.remotes.Carrier(*e.next); e.next.Signals && !(up && known) {
+	if up, known := s.remotes.Carrier(*e.next); e.next.Signals && (!up || !known) {
 		return false
 	}
 	e.old = append(e.old, *e.tunnel)
