@@ -60,10 +60,6 @@ func (c *Component) register(ctx context.Context, security mesh.Security) error 
 	return nil
 }
 
-// restartGrace is how long the others take a replica for alive whose process has
-// ended and whose data path goes on.
-const restartGrace = 30 * time.Second
-
 // labels returns what is configured, and what tells other components about the
 // way to the endpoint.
 func (c *Component) labels() map[string]string {
