@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"cmp"
 	"errors"
 	"path/filepath"
 	"strconv"
@@ -26,6 +27,16 @@ type ReplicaOptions struct {
 	Number          byte // unique at the site
 	TableSize       int  // 0: the default
 	Pinned          bool // its data path outlives the process
+	// Mechanism is how workloads on other nodes have to reach it; "": as their
+	// forwarders like.
+	Mechanism string
+}
+
+func (o ReplicaOptions) policy() string {
+	if o.Mechanism == "" {
+		return ""
+	}
+	return "required"
 }
 
 // AddReplica makes a load balancer's namespace and its process, which Start
@@ -55,7 +66,10 @@ func (n *Node) AddReplica(name string, o ReplicaOptions) (*Replica, error) {
 		args = append(args, "--table-size", strconv.Itoa(o.TableSize))
 	}
 	if o.Pinned {
-		args = append(args, "--pin-dir", filepath.Join(n.BPF, name), "--on-stop", "keep")
+		args = append(args, "--pin-dir", filepath.Join(n.BPF, name), "--on-stop", cmp.Or(c.options.OnStop, "keep"))
+	}
+	if o.Mechanism != "" {
+		args = append(args, "--mechanism", o.Mechanism, "--mechanism-policy", o.policy())
 	}
 	n.add(name, n.Socket(name), []string{
 		"NSM_NAME=" + name, "NSM_CONNECT_TO=" + n.url(Manager), "NSM_LISTEN_ON=" + n.url(name),
