@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"path/filepath"
@@ -30,6 +31,16 @@ type ReplicaOptions struct {
 	// Prefixes are where leg addresses come from; those of the site for the number
 	// if there are none.
 	Prefixes []netip.Prefix
+	// Mechanism is how workloads on other nodes have to reach it; "": as their
+	// forwarders like.
+	Mechanism string
+}
+
+func (o ReplicaOptions) policy() string {
+	if o.Mechanism == "" {
+		return ""
+	}
+	return "required"
 }
 
 // AddReplica makes a load balancer's namespace and its process, which Start
@@ -62,7 +73,10 @@ func (n *Node) AddReplica(name string, o ReplicaOptions) (*Replica, error) {
 		args = append(args, "--table-size", strconv.Itoa(o.TableSize))
 	}
 	if o.Pinned {
-		args = append(args, "--pin-dir", filepath.Join(n.BPF, name), "--on-stop", "keep")
+		args = append(args, "--pin-dir", filepath.Join(n.BPF, name), "--on-stop", cmp.Or(c.options.OnStop, "keep"))
+	}
+	if o.Mechanism != "" {
+		args = append(args, "--mechanism", o.Mechanism, "--mechanism-policy", o.policy())
 	}
 	n.add(name, n.Socket(name), []string{
 		"NSM_NAME=" + name, "NSM_CONNECT_TO=" + n.url(Manager), "NSM_LISTEN_ON=" + n.url(name),
