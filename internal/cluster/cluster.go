@@ -36,6 +36,8 @@ type Options struct {
 	StateSize int
 	// LogLevel of the components; info when empty.
 	LogLevel string
+	// Metrics has every component serve its metrics, for Process.Metrics.
+	Metrics bool
 }
 
 func (o Options) withDefaults() (Options, error) {
