@@ -26,6 +26,9 @@ const (
 	Up        = "up" // all in one process
 )
 
+// wireguardDir is what `weft up` calls it, too.
+const wireguardDir = "wireguard"
+
 // Ports on the underlay.
 const registryPort, managerPort = 5000, 5001
 
@@ -108,6 +111,9 @@ func (n *Node) UnmountBPF() error {
 // PinDir is where the forwarder pins.
 func (n *Node) PinDir() string { return filepath.Join(n.BPF, "weft") }
 
+// WireGuardDir is where the forwarder has WireGuard's control sockets.
+func (n *Node) WireGuardDir() string { return filepath.Join(n.Dir, wireguardDir) }
+
 // Socket returns the path of a component's socket: nsmgr, forwarder, agent,
 // admin, or the name of a replica.
 func (n *Node) Socket(name string) string { return filepath.Join(n.Dir, name+".sock") }
@@ -128,10 +134,14 @@ func (n *Node) addComponents() error {
 	}
 	n.add(Manager, n.Socket(Manager), nil, "nsmgr", "--name", "nsmgr-"+n.Name, "--log-level", level,
 		"--listen-on", n.url(Manager), "--listen-on", n.tcp(managerPort), "--registry", registry)
+	forwarder := []string{"weft-forwarder", "--pass-socket=false", "--pin-dir", n.PinDir(), "--wireguard-dir", n.WireGuardDir()}
+	if onStop := n.cluster.options.OnStop; onStop != "" {
+		forwarder = append(forwarder, "--on-stop", onStop)
+	}
 	n.add(Forwarder, n.Socket(Forwarder), []string{
 		"NSM_NAME=forwarder-" + n.Name, "NSM_CONNECT_TO=" + n.url(Manager), "NSM_LISTEN_ON=" + n.url(Forwarder),
 		"NSM_TUNNEL_IP=" + n.IPv4.String(),
-	}, "weft-forwarder", "--pass-socket=false", "--pin-dir", n.PinDir(), "--wireguard-dir", filepath.Join(n.Dir, "wg"))
+	}, forwarder...)
 	n.add(Agent, n.Socket("admin"), []string{"NSM_CONNECT_TO=" + n.url(Manager)},
 		"weft-agent", "--node", n.Name, "--socket", n.Socket(Agent), "--admin-socket", n.Socket("admin"),
 		"--state-dir", filepath.Join(n.StateDir, "agent"))

@@ -126,6 +126,8 @@ type Options struct {
 	// Logger gets what happens outside a call; nil is slog.Default.
 	Logger *slog.Logger
 
+	// pinCheck is how often to look for vanished pins; 0 is defaultPinCheck.
+	pinCheck time.Duration
 	// hook is called before every change of the kernel's state; its error
 	// is the change's. Tests inject failures with it.
 	hook func(step string) error
@@ -164,6 +166,9 @@ func New(opts Options) (*Stitcher, error) {
 	if opts.Grace == 0 {
 		opts.Grace = DefaultGrace
 	}
+	if opts.pinCheck == 0 {
+		opts.pinCheck = defaultPinCheck
+	}
 	xc, err := xconnect.Open(xconnect.Config{NetNS: opts.NetNS, Gateway: opts.Gateway, PinDir: opts.PinDir})
 	if err != nil {
 		return nil, err
@@ -197,6 +202,7 @@ func (s *Stitcher) start(ctx context.Context) (err error) {
 		return err
 	}
 	s.collectLater(ctx)
+	s.keepPins(ctx)
 	return nil
 }
 

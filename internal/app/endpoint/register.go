@@ -18,6 +18,10 @@ import (
 // registryTimeout bounds one registration; the nsmgr may be starting, too.
 const registryTimeout = 15 * time.Second
 
+// restartGrace is how long an endpoint whose data path is pinned counts as alive
+// without a process: as long as its registration would last.
+const restartGrace = time.Minute
+
 // register makes the endpoint known. The clients keep the registration alive,
 // also over a restart of the nsmgr, until they are released.
 func (c *Component) register(ctx context.Context, security mesh.Security) error {
@@ -55,10 +59,6 @@ func (c *Component) register(ctx context.Context, security mesh.Security) error 
 	}
 	return nil
 }
-
-// restartGrace is how long the others take a replica for alive whose process has
-// ended and whose data path goes on.
-const restartGrace = 30 * time.Second
 
 // labels returns what is configured, and what tells other components about the
 // way to the endpoint.
