@@ -238,6 +238,22 @@ func TestFarLegs(t *testing.T) {
 	}
 }
 
+// A small MTU is enough for IPv4, and refused with IPv6.
+func TestSmallMTU(t *testing.T) {
+	testutil.Require(t, "bpf", "netns")
+	testutil.CheckLeaks(t)
+	n := newNode(t, plainOptions(t))
+	l := n.leg(0)
+	l.Client.MTU, l.Endpoint.MTU = 1270, 1270
+	if err := n.Connect(t.Context(), l); !errors.Is(err, ErrInvalidLeg) {
+		t.Errorf("MTU 1270 with IPv6: %v", err)
+	}
+	l.Client = Side{NetNS: n.workload, Interface: "nsm-1", MTU: 1270, Addresses: []netip.Prefix{prefix("172.16.0.10/32")}, Routes: []Route{{Prefix: prefix("172.16.0.1/32")}}}
+	l.Endpoint = Side{NetNS: n.endpoints[0], Interface: "leg-a", MTU: 1270, Addresses: []netip.Prefix{prefix("172.16.0.1/32")}, Routes: []Route{{Prefix: prefix("172.16.0.10/32")}}}
+	n.connect(t, l)
+	testutil.MustExchange(t, n.workload, "tcp", "", testutil.Echo(t, n.endpoints[0], "172.16.0.1:0"))
+}
+
 // Carrier passes from node to node, in both directions, as it does within one.
 func TestFarCarrier(t *testing.T) {
 	testutil.Require(t, "bpf", "netns")
