@@ -34,6 +34,8 @@ type Options struct {
 	StateSize int
 	// LogLevel of the components; info when empty.
 	LogLevel string
+	// Metrics has every component serve its metrics, for Process.Metrics.
+	Metrics bool
 	// Dir is made for sockets, state and logs; a temporary directory when empty.
 	Dir string
 	// OnStop is what becomes of the data path when a component is told to end, keep

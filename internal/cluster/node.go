@@ -32,6 +32,9 @@ const wireguardDir = "wireguard"
 // Ports on the underlay.
 const registryPort, managerPort = 5000, 5001
 
+// metricsPort is the first port of metrics on a node's loopback interface.
+const metricsPort = 9100
+
 // Node is one machine of the cluster.
 type Node struct {
 	Name       string // node-<number>
@@ -46,6 +49,7 @@ type Node struct {
 	Processes map[string]*Process
 
 	cluster *Cluster
+	added   int // components, ever
 }
 
 // makeNode makes the namespace, the underlay's end and the directories, and adds
@@ -145,8 +149,14 @@ func (n *Node) addComponents() error {
 }
 
 func (n *Node) add(component, socket string, env []string, args ...string) {
+	address := ""
+	n.added++
+	if n.cluster.options.Metrics {
+		address = fmt.Sprintf("127.0.0.1:%d", metricsPort+n.added)
+		args = append(args, "--metrics", address)
+	}
 	n.Processes[component] = n.cluster.process(&Process{
-		Name: n.Name + "-" + component, NetNS: n.NetNS, socket: socket,
+		Name: n.Name + "-" + component, NetNS: n.NetNS, socket: socket, metrics: address,
 		env:  append(env, "NSM_LOG_LEVEL="+strings.ToUpper(n.cluster.options.LogLevel)),
 		args: append([]string{processCommand, "--"}, args...),
 	})
