@@ -92,10 +92,6 @@ func (l leftovers) remains(now leftovers) []string {
 			found = append(found, fmt.Sprintf("%d descriptors %s", more, kind))
 		}
 	}
-	fresh := now.bpf.Minus(l.bpf)
-	for object := range fresh.Minus(fresh.HeldElsewhere()) {
-		found = append(found, fmt.Sprintf("BPF %s %s", object.Kind, object.Name))
-	}
 	for _, pin := range now.pins {
 		if !slices.Contains(l.pins, pin) {
 			found = append(found, "pin "+pin)
@@ -108,10 +104,25 @@ func (l leftovers) remains(now leftovers) []string {
 	return found
 }
 
+// orphans returns the new BPF objects that no process holds, of those that were
+// orphans before. What others on the machine have pinned may be one for a while,
+// when a process of theirs is away.
+func (l leftovers) orphans(now leftovers, before inventory.Objects) inventory.Objects {
+	fresh := now.bpf.Minus(l.bpf)
+	orphans := fresh.Minus(fresh.HeldElsewhere())
+	if before == nil {
+		return orphans
+	}
+	return orphans.Minus(orphans.Minus(before))
+}
+
 // leavesNothing compares the machine with what it was before. What the kernel
 // frees in the background may take a moment.
 func (d *demo) leavesNothing() {
-	var remains []string
+	var (
+		remains []string
+		orphans inventory.Objects
+	)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
@@ -120,9 +131,13 @@ func (d *demo) leavesNothing() {
 			d.check(false, "look for leftovers: %v", err)
 			return
 		}
-		if remains = d.before.remains(now); len(remains) == 0 {
+		remains, orphans = d.before.remains(now), d.before.orphans(now, orphans)
+		if len(remains)+len(orphans) == 0 {
 			break
 		}
+	}
+	for object := range orphans {
+		remains = append(remains, fmt.Sprintf("BPF %s %s", object.Kind, object.Name))
 	}
 	d.check(len(remains) == 0, "no link, pinned or loaded BPF object, route, rule, namespace, goroutine or descriptor remains%s",
 		prefixed(": ", strings.Join(remains, ", ")))
