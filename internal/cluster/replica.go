@@ -5,6 +5,7 @@ package cluster
 import (
 	"cmp"
 	"errors"
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,6 +28,9 @@ type ReplicaOptions struct {
 	Number          byte // unique at the site
 	TableSize       int  // 0: the default
 	Pinned          bool // its data path outlives the process
+	// Prefixes are where leg addresses come from; those of the site for the number
+	// if there are none.
+	Prefixes []netip.Prefix
 	// Mechanism is how workloads on other nodes have to reach it; "": as their
 	// forwarders like.
 	Mechanism string
@@ -43,6 +47,9 @@ func (o ReplicaOptions) policy() string {
 // starts. The router does not use it before it is told to.
 func (n *Node) AddReplica(name string, o ReplicaOptions) (*Replica, error) {
 	c := n.cluster
+	if len(o.Prefixes) == 0 {
+		o.Prefixes = o.Site.LegPrefixes(o.Number)
+	}
 	path, err := c.Add(name)
 	if err != nil {
 		return nil, err
@@ -55,7 +62,7 @@ func (n *Node) AddReplica(name string, o ReplicaOptions) (*Replica, error) {
 		return r, n.addToUp(r, o)
 	}
 	var prefixes []string
-	for _, p := range o.Site.LegPrefixes(o.Number) {
+	for _, p := range o.Prefixes {
 		prefixes = append(prefixes, p.String())
 	}
 	args := []string{

@@ -36,7 +36,7 @@ func (n *Node) addToUp(r *Replica, o ReplicaOptions) error {
 	}
 	config.Replicas = append(config.Replicas, up.Replica{
 		Name: r.Name, Trench: o.Trench, Conduit: o.Conduit, NetNS: r.NetNS, Interface: External,
-		Prefixes: o.Site.LegPrefixes(o.Number), TableSize: uint32(o.TableSize),
+		Prefixes: o.Prefixes, TableSize: uint32(o.TableSize),
 		Mechanism: o.Mechanism, MechanismPolicy: o.policy(),
 	})
 	r.Process = n.Processes[Up]

@@ -85,6 +85,8 @@ func (r *wired) Leave(t Tunnel) {
 	delete(r.told, t.Key())
 }
 
+func (r *wired) Forget(t Tunnel) { r.Leave(t) }
+
 func (r *wired) SetCarrier(t Tunnel, up bool) {
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
@@ -351,6 +353,7 @@ func TestFarLegChangesItsTunnel(t *testing.T) {
 	p := newPair(t, "192.0.2.1", "192.0.2.2", plainOptions)
 	p.connect(t, 0)
 	p.a.becomes(t, "the leg is used", "leg-0")
+	p.carrier(t, 0, true)
 	before := p.b.state(t)
 	s := newStream(t, p.b.endpoints[0], p.a.workload, netip.AddrPortFrom(vip4.Addr(), 0))
 	back := newStream(t, p.a.workload, p.b.endpoints[0], netip.MustParseAddrPort("172.16.0.1:0"))
