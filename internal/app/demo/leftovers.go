@@ -4,6 +4,7 @@ package demo
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -95,11 +96,6 @@ func (l leftovers) remains(now leftovers) []string {
 			found = append(found, fmt.Sprintf("%d descriptors %s", more, kind))
 		}
 	}
-	for _, pin := range now.pins {
-		if !slices.Contains(l.pins, pin) {
-			found = append(found, "pin "+pin)
-		}
-	}
 	if more := now.goroutines - l.goroutines; more > 0 {
 		found = append(found, fmt.Sprintf("%d goroutines", more))
 	}
@@ -107,16 +103,26 @@ func (l leftovers) remains(now leftovers) []string {
 	return found
 }
 
-// orphans returns the new BPF objects that no process holds, of those that were
-// orphans before. What others on the machine have pinned may be one for a while,
-// when a process of theirs is away.
-func (l leftovers) orphans(now leftovers, before inventory.Objects) inventory.Objects {
-	fresh := now.bpf.Minus(l.bpf)
-	orphans := fresh.Minus(fresh.HeldElsewhere())
-	if before == nil {
-		return orphans
+// orphans returns the new pins and the BPF objects that no process holds, of
+// those that were there before. What others on the machine pin or hold in another
+// way passes.
+func (l leftovers) orphans(now leftovers, before map[string]bool) map[string]bool {
+	found := map[string]bool{}
+	add := func(what string) {
+		if before == nil || before[what] {
+			found[what] = true
+		}
 	}
-	return orphans.Minus(orphans.Minus(before))
+	fresh := now.bpf.Minus(l.bpf)
+	for object := range fresh.Minus(fresh.HeldElsewhere()) {
+		add(fmt.Sprintf("BPF %s %s %d", object.Kind, object.Name, object.ID))
+	}
+	for _, pin := range now.pins {
+		if !slices.Contains(l.pins, pin) {
+			add("pin " + pin)
+		}
+	}
+	return found
 }
 
 // leavesNothing compares the machine with what it was before. What the kernel
@@ -124,7 +130,7 @@ func (l leftovers) orphans(now leftovers, before inventory.Objects) inventory.Ob
 func (d *demo) leavesNothing() {
 	var (
 		remains []string
-		orphans inventory.Objects
+		orphans map[string]bool
 	)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -139,9 +145,7 @@ func (d *demo) leavesNothing() {
 			break
 		}
 	}
-	for object := range orphans {
-		remains = append(remains, fmt.Sprintf("BPF %s %s", object.Kind, object.Name))
-	}
+	remains = append(remains, slices.Sorted(maps.Keys(orphans))...)
 	d.check(len(remains) == 0, "no link, pinned or loaded BPF object, route, rule, namespace, goroutine or descriptor remains%s",
 		prefixed(": ", strings.Join(remains, ", ")))
 }
