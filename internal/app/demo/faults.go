@@ -148,6 +148,9 @@ func (m *manyNodes) cutNode(ctx context.Context) error {
 	if err := victim.LinkDown(); err != nil {
 		return err
 	}
+	if err := m.answering(ctx, m.workloads[0], m.workloads[1], m.workloads[3]); err != nil {
+		return err
+	}
 	w, err := m.observe(ctx)
 	if err != nil {
 		return err

@@ -79,10 +79,15 @@ func (m *manyNodes) startReplica(ctx context.Context, s *cluster.Site, trench, l
 }
 
 func (m *manyNodes) inTables(ctx context.Context, n int) error {
+	return m.answering(ctx, m.workloads[:n]...)
+}
+
+// answering waits until exactly these workloads get the traffic.
+func (m *manyNodes) answering(ctx context.Context, workloads ...*workload) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var names []string
-	for _, w := range m.workloads[:n] {
+	for _, w := range workloads {
 		names = append(names, w.Name)
 	}
 	return m.a.Await(ctx, destinations(webPort), names...)
