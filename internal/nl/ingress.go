@@ -69,6 +69,20 @@ func (h *Handle) SetBlockProgram(block uint32, name string, fd int) error {
 	return wrap(h.lib.FilterReplace(blockFilter(block, name, fd)), "set program of ingress block %d", block)
 }
 
+// BlockProgram returns the id of the BPF program of a block, 0 for none.
+func (h *Handle) BlockProgram(block uint32) (id uint32, err error) {
+	found, err := dump(func() ([]netlink.Filter, error) { return h.lib.FilterList(linkIndex(magicBlock), block) })
+	if err != nil {
+		return 0, wrap(err, "list programs of ingress block %d", block)
+	}
+	for _, filter := range found {
+		if f, ok := filter.(*netlink.BpfFilter); ok && f.Id != 0 {
+			return uint32(f.Id), nil
+		}
+	}
+	return 0, nil
+}
+
 func blockFilter(block uint32, name string, fd int) *netlink.BpfFilter {
 	return &netlink.BpfFilter{
 		FilterAttrs: netlink.FilterAttrs{

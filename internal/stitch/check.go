@@ -18,9 +18,24 @@ import (
 type Difference struct {
 	Conn      string // the leg's ID; empty when it concerns a whole interface, or no leg
 	Interface string // the workload's, or the outer end's if it belongs to none
+	Kind      Kind
 	Problem   string
 	Repaired  bool
 }
+
+// Kind is what a Difference is about.
+type Kind string
+
+// The kinds.
+const (
+	KindInterface Kind = "interface-missing"     // an end is gone
+	KindDown      Kind = "interface-down"        // the outer end of a client is
+	KindConfig    Kind = "configuration-differs" // MTU, address, route, rule or neighbour
+	KindProgram   Kind = "program-missing"       // of the cross-connect, on an outer end
+	KindEntry     Kind = "entry-differs"         // of the cross-connect
+	KindStray     Kind = "stray"                 // belongs to no leg
+	KindPin       Kind = "pin-missing"
+)
 
 // Check compares what is wanted of every port with what the kernel has. With
 // repair it mends what differs, and removes what belongs to nobody. An adopted
@@ -47,7 +62,7 @@ func (s *Stitcher) Check(ctx context.Context, repair bool) ([]Difference, error)
 			return c.found, err
 		}
 	}
-	if err := c.strays(); err != nil {
+	if err := errors.Join(c.pins(), c.strays()); err != nil {
 		return c.found, err
 	}
 	slices.SortStableFunc(c.found, func(a, b Difference) int { return strings.Compare(a.Interface, b.Interface) })
@@ -74,7 +89,7 @@ func (c *checker) port(p *port) (err error) {
 			return err
 		}
 		if p.client.outer != 0 && !slices.EqualFunc(c.state.Clients[p.client.outer], p.set, sameLeg) {
-			c.add(p, "", "the cross-connect's entry has other legs")
+			c.add(KindEntry, p, "", "the cross-connect's entry has other legs")
 		}
 	}
 	for _, id := range p.ids() {
@@ -94,8 +109,8 @@ func (c *checker) port(p *port) (err error) {
 	return nil
 }
 
-func (c *checker) add(p *port, conn, problem string, args ...any) {
-	c.found = append(c.found, Difference{Conn: conn, Interface: p.String(), Problem: fmt.Sprintf(problem, args...)})
+func (c *checker) add(kind Kind, p *port, conn, problem string, args ...any) {
+	c.found = append(c.found, Difference{Kind: kind, Conn: conn, Interface: p.String(), Problem: fmt.Sprintf(problem, args...)})
 }
 
 func (c *checker) leg(p *port, l *leg) error {
@@ -108,16 +123,16 @@ func (c *checker) leg(p *port, l *leg) error {
 	switch t := l.endpoint.tunnel; {
 	case t != nil:
 		if to := c.state.Tunnels[t.Key()]; to.IfIndex != p.client.outer {
-			c.add(p, id, "the tunnel with VNI %d of %s leads to interface %d", t.VNI, t.Remote, to.IfIndex)
+			c.add(KindEntry, p, id, "the tunnel with VNI %d of %s leads to interface %d", t.VNI, t.Remote, to.IfIndex)
 		}
 	case l.endpoint.outer == 0:
 	case p.client.tunnel != nil:
 		key := p.client.tunnel.Key()
 		if c.state.Endpoints[l.endpoint.outer].Tunnel.Key() != key || c.state.Tunnels[key].IfIndex != l.endpoint.outer {
-			c.add(p, id, "endpoint and tunnel with VNI %d of %s do not lead to each other", key.VNI, key.Remote)
+			c.add(KindEntry, p, id, "endpoint and tunnel with VNI %d of %s do not lead to each other", key.VNI, key.Remote)
 		}
 	case c.state.Endpoints[l.endpoint.outer].Client != p.client.outer:
-		c.add(p, id, "the endpoint's frames do not lead to the client")
+		c.add(KindEntry, p, id, "the endpoint's frames do not lead to the client")
 	}
 	return nil
 }
@@ -126,12 +141,12 @@ func (c *checker) leg(p *port, l *leg) error {
 // said of its configuration.
 func (c *checker) end(p *port, e *end, want config, conn string, known bool) error {
 	if e.outer == 0 {
-		c.add(p, conn, "the interface is missing")
+		c.add(KindInterface, p, conn, "the interface is missing")
 		return nil
 	}
 	link, err := c.host.LinkByIndex(e.outer)
 	if errors.Is(err, nl.ErrNotFound) {
-		c.add(p, conn, "the interface is missing")
+		c.add(KindInterface, p, conn, "the interface is missing")
 		return nil
 	}
 	if err != nil {
@@ -140,16 +155,16 @@ func (c *checker) end(p *port, e *end, want config, conn string, known bool) err
 	if attached, err := c.s.xc.Attached(e.outer); err != nil {
 		return err
 	} else if !attached {
-		c.add(p, conn, "%s lacks the cross-connect's program", link.Name)
+		c.add(KindProgram, p, conn, "%s lacks the cross-connect's program", link.Name)
 	}
 	if conn == "" && !link.Up {
-		c.add(p, conn, "%s is down", link.Name)
+		c.add(KindDown, p, conn, "%s is down", link.Name)
 	}
 	if !known {
 		return nil
 	}
 	return c.s.within(e, func(inside *nl.Handle) error {
-		t := &tx{plan: func(step string) { c.add(p, conn, "%s", problemOf(step)) }}
+		t := &tx{plan: func(step string) { c.add(KindConfig, p, conn, "%s", problemOf(step)) }}
 		err := t.setMTU(c.host, inside, e, want.mtu)
 		if err == nil {
 			err = c.s.configure(t, inside, e, want, false, false)
@@ -257,7 +272,7 @@ func (c *checker) strays() error {
 		present[link.Index] = true
 		if ours(link) && outerPrefix(link.Name) && c.s.ownerOf(link.Index) == nil {
 			strays = append(strays, link.Index)
-			c.found = append(c.found, Difference{Interface: link.Name, Problem: "belongs to no leg: " + link.Alias, Repaired: c.repair})
+			c.found = append(c.found, Difference{Kind: KindStray, Interface: link.Name, Problem: "belongs to no leg: " + link.Alias, Repaired: c.repair})
 		}
 	}
 	var entries []int
@@ -272,7 +287,7 @@ func (c *checker) strays() error {
 		if present[index] || c.s.ownerOf(index) != nil {
 			continue
 		}
-		c.found = append(c.found, Difference{Interface: fmt.Sprint(index), Problem: "the cross-connect has an entry of an interface that is gone", Repaired: c.repair})
+		c.found = append(c.found, Difference{Kind: KindStray, Interface: fmt.Sprint(index), Problem: "the cross-connect has an entry of an interface that is gone", Repaired: c.repair})
 		if c.repair {
 			errs = append(errs, c.s.xc.Delete(index))
 		}

@@ -64,7 +64,10 @@ type Tunnel struct {
 type Side struct {
 	// Tunnel leads to the side when it is on another node; then of the other
 	// fields only MAC counts.
-	Tunnel     *Tunnel
+	Tunnel *Tunnel
+	// Former are addresses besides the tunnel's that the other node may still
+	// send from, by the same VNI.
+	Former     []netip.Addr
 	NetNS      string           // path of the namespace's file; may be gone after the call
 	Interface  string           // 1 to 15 bytes
 	MAC        net.HardwareAddr // nil: the kernel's choice
@@ -90,9 +93,11 @@ type Leg struct {
 // Remotes follow the other nodes that tunnels lead to. Its methods must not call
 // the Stitcher.
 type Remotes interface {
-	// Join starts to follow the far end of a tunnel, Leave ends it.
+	// Join starts to follow the far end of a tunnel. Leave ends it, and tells the
+	// far end; Forget does not, because another tunnel is in its place.
 	Join(t Tunnel)
 	Leave(t Tunnel)
+	Forget(t Tunnel)
 	// SetCarrier tells the far end the carrier of ours.
 	SetCarrier(t Tunnel, up bool)
 	// Carrier tells whether the far node lives and its end has carrier. It is
@@ -121,6 +126,8 @@ type Options struct {
 	// Logger gets what happens outside a call; nil is slog.Default.
 	Logger *slog.Logger
 
+	// pinCheck is how often to look for vanished pins; 0 is defaultPinCheck.
+	pinCheck time.Duration
 	// hook is called before every change of the kernel's state; its error
 	// is the change's. Tests inject failures with it.
 	hook func(step string) error
@@ -159,6 +166,9 @@ func New(opts Options) (*Stitcher, error) {
 	if opts.Grace == 0 {
 		opts.Grace = DefaultGrace
 	}
+	if opts.pinCheck == 0 {
+		opts.pinCheck = defaultPinCheck
+	}
 	xc, err := xconnect.Open(xconnect.Config{NetNS: opts.NetNS, Gateway: opts.Gateway, PinDir: opts.PinDir})
 	if err != nil {
 		return nil, err
@@ -192,6 +202,7 @@ func (s *Stitcher) start(ctx context.Context) (err error) {
 		return err
 	}
 	s.collectLater(ctx)
+	s.keepPins(ctx)
 	return nil
 }
 

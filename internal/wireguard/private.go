@@ -34,6 +34,10 @@ func privateName(dir string) string {
 	return namePrefix + hex.EncodeToString(sum[:6])
 }
 
+// PrivateNetNS returns the path of the private namespace of a Manager with the
+// directory.
+func PrivateNetNS(dir string) string { return netns.Path(privateName(dir)) }
+
 // innerAddress is the address that goes with a public key: a unique local one
 // (RFC 4193), the rest of which is a hash of the key.
 func innerAddress(public wgtypes.Key) netip.Addr {

@@ -111,9 +111,7 @@ func run(cmd *cobra.Command, config Config) error {
 	if err != nil {
 		return err
 	}
-	if config.PinDir, err = config.pins(); err != nil {
-		return err
-	}
+	config.PinDir = config.pins()
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	stack, err := Start(ctx, config)

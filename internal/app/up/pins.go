@@ -11,10 +11,11 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weft-project/weft/internal/bpffs"
 )
 
 const (
-	bpffs = "/sys/fs/bpf"
 	// noPins is the pin-dir of who wants the data path to end with the process.
 	noPins = "none"
 	// forwarderPins is where the forwarder has its own.
@@ -22,31 +23,17 @@ const (
 )
 
 // pins returns the directory to pin the data path in, "" for none. By default it
-// is one of the run directory's own, in a BPF file system that is mounted when it
-// is not.
-func (c Config) pins() (string, error) {
+// is one of the run directory's own, in the host's BPF file system.
+func (c Config) pins() string {
 	switch c.PinDir {
 	case noPins:
-		return "", nil
+		return ""
 	case "":
 	default:
-		return c.PinDir, nil
-	}
-	var stat unix.Statfs_t
-	if err := unix.Statfs(bpffs, &stat); err != nil {
-		return "", fmt.Errorf("pin-dir: %s: %w", bpffs, err)
-	}
-	if stat.Type != unix.BPF_FS_MAGIC {
-		if err := unix.Mount("bpf", bpffs, "bpf", 0, ""); err != nil {
-			return "", fmt.Errorf("pin-dir: mount a BPF file system on %s: %w", bpffs, err)
-		}
-	}
-	parent := filepath.Join(bpffs, "weft")
-	if err := os.Mkdir(parent, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", fmt.Errorf("pin-dir: %w", err)
+		return c.PinDir
 	}
 	sum := sha256.Sum256([]byte(filepath.Clean(c.RunDir)))
-	return filepath.Join(parent, hex.EncodeToString(sum[:6])), nil
+	return filepath.Join(bpffs.Default, "weft", hex.EncodeToString(sum[:6]))
 }
 
 // removePins removes the directories that nothing is pinned in any more.

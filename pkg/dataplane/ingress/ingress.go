@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 
@@ -108,6 +109,28 @@ func members(netlink *nl.Handle, id uint32) ([]int, error) {
 	}
 	slices.Sort(joined)
 	return joined, nil
+}
+
+// Program returns the program that the interfaces of a block have, in whatever
+// process; nil when there is none.
+func Program(netNS string, id uint32) (_ *ebpf.Program, err error) {
+	netlink, err := nl.Open(netNS)
+	if err != nil {
+		return nil, fmt.Errorf("find program of ingress block: %w", err)
+	}
+	defer func() { err = errors.Join(err, netlink.Close()) }()
+	number, err := netlink.BlockProgram(id)
+	if err != nil || number == 0 {
+		return nil, err
+	}
+	program, err := ebpf.NewProgramFromID(ebpf.ProgramID(number))
+	if errors.Is(err, os.ErrNotExist) { // the last interface has gone meanwhile
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open program of ingress block: %w", err)
+	}
+	return program, nil
 }
 
 // Dissolve takes all interfaces of a namespace out of a block that an earlier

@@ -171,6 +171,7 @@ func (l *LB) receiveMulticast() (err error) {
 	if err := r.write(l.cfg.PinDir); err != nil {
 		return fmt.Errorf("write record: %w", err)
 	}
+	l.record = r
 	afterStep("record")
 	return h.SetAllMulticast(l.id.ifindex, true)
 }

@@ -162,8 +162,8 @@ func (p *process) stop(t *testing.T) {
 	check(t, p.cmd.Wait())
 }
 
-// bpffs mounts a BPF file system for the test.
-func bpffs(t *testing.T) string {
+// pinsOf mounts a BPF file system for the test.
+func pinsOf(t *testing.T) string {
 	t.Helper()
 	testutil.Require(t, "bpf", "netns")
 	dir := t.TempDir()

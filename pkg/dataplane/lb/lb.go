@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/weft-project/weft/internal/bpffs"
 	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/pkg/dataplane/ingress"
 )
@@ -62,7 +63,9 @@ type LB struct {
 	watchers  map[*watcher]struct{}
 
 	blockID uint32
-	pinned  bool // the pin directory is ours
+	pinned  bool         // the pin directory is ours
+	place   *bpffs.Place // it, nil without
+	record  record       // that belongs there
 
 	slow *slowPath // nil until New is done; has locks of its own
 

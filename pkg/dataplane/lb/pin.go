@@ -11,7 +11,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"golang.org/x/sys/unix"
 
 	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/internal/nl"
@@ -64,23 +63,6 @@ func readRecord(dir string) (r record, ok bool, err error) {
 	return r, true, nil
 }
 
-// makePinDir makes a directory in a BPF file system.
-func makePinDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("pin directory: %w", err)
-	}
-	var info unix.Statfs_t
-	if err := unix.Statfs(dir, &info); err != nil {
-		return fmt.Errorf("pin directory %s: %w", dir, err)
-	}
-	if info.Type != unix.BPF_FS_MAGIC {
-		// Only an empty one goes, so what was there before stays.
-		_ = os.Remove(dir)
-		return fmt.Errorf("pin directory %s: not in a BPF file system (mount -t bpf bpf /sys/fs/bpf)", dir)
-	}
-	return nil
-}
-
 // loadPins opens the links that are pinned in a directory, by name of their
 // hook. Of two generations of one, the younger counts.
 func loadPins(dir string) (map[string]link.Link, error) {
@@ -113,6 +95,10 @@ func closeLinks(links map[string]link.Link) error {
 // pin makes a link outlive the process. It takes the place of an older one.
 func pin(lk link.Link, dir, name string) error {
 	path := filepath.Join(dir, name)
+	// It may take itself for pinned still.
+	if err := lk.Unpin(); err != nil {
+		return fmt.Errorf("pin %s: %w", name, err)
+	}
 	if err := lk.Pin(path + nextSuffix); err != nil {
 		return fmt.Errorf("pin %s: %w", name, err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf/link"
 
+	"github.com/weft-project/weft/internal/bpffs"
 	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/pkg/dataplane/ingress"
 )
@@ -19,9 +20,11 @@ func (l *LB) inherit() error {
 	if dir == "" {
 		return nil
 	}
-	if err := makePinDir(dir); err != nil {
+	place, err := bpffs.Open(dir)
+	if err != nil {
 		return err
 	}
+	l.place = place
 	found, err := loadPins(dir)
 	if err != nil {
 		return err
@@ -38,7 +41,7 @@ func (l *LB) inherit() error {
 		return err
 	}
 	l.pinned = true
-	return makePinDir(dir)
+	return place.Restore()
 }
 
 // usable says that links are those of a load balancer on this interface.

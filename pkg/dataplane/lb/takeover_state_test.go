@@ -73,7 +73,7 @@ func TestTakeOverFragments(t *testing.T) {
 // TestTakeOverAffinity: flows stay with their targets, whose numbers are others.
 func TestTakeOverAffinity(t *testing.T) {
 	const flows = 10_000
-	pins := filepath.Join(bpffs(t), "lb-1")
+	pins := filepath.Join(pinsOf(t), "lb-1")
 	ns := external(t)
 	h := testutil.Handle(t, ns)
 	ext := testutil.Link(t, ns, "ext")
@@ -120,7 +120,7 @@ func TestTakeOverAffinity(t *testing.T) {
 func TestTakeOverModes(t *testing.T) {
 	for _, vlan := range []uint16{0, 100} {
 		t.Run(fmt.Sprintf("vlan=%d", vlan), func(t *testing.T) {
-			pins := filepath.Join(bpffs(t), "lb-1")
+			pins := filepath.Join(pinsOf(t), "lb-1")
 			top := newTopologyOf(t, 2, Config{VLAN: vlan, PinDir: pins})
 			top.framed(t)
 			top.balance(t)

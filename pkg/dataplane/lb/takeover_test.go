@@ -25,7 +25,7 @@ type lives struct {
 }
 
 func newLives(t *testing.T) *lives {
-	pins := filepath.Join(bpffs(t), "lb-1")
+	pins := filepath.Join(pinsOf(t), "lb-1")
 	s := &stacks{topology: newTopologyOf(t, 3, Config{PinDir: pins})}
 	s.balance(t)
 	for _, ns := range append([]string{s.client, s.ns}, s.targets...) {
@@ -243,7 +243,7 @@ func TestCloseAfterSuccession(t *testing.T) {
 
 // TestInterfaceGone: what belonged to another interface is discarded.
 func TestInterfaceGone(t *testing.T) {
-	pins := filepath.Join(bpffs(t), "lb-1")
+	pins := filepath.Join(pinsOf(t), "lb-1")
 	ns := external(t)
 	first, err := New(Config{NetNS: ns, Interface: "ext", PinDir: pins})
 	check(t, err)
@@ -284,7 +284,7 @@ func TestPinErrors(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
-	pins := filepath.Join(bpffs(t), "lb-1")
+	pins := filepath.Join(pinsOf(t), "lb-1")
 	first, err := New(Config{NetNS: ns, Interface: "ext", PinDir: pins})
 	check(t, err)
 	check(t, first.Abandon())
@@ -301,7 +301,7 @@ func TestPinErrors(t *testing.T) {
 
 // TestCloseBehind: one that never took over ends the predecessor with it.
 func TestCloseBehind(t *testing.T) {
-	pins := filepath.Join(bpffs(t), "lb-1")
+	pins := filepath.Join(pinsOf(t), "lb-1")
 	ns := external(t)
 	check(t, testutil.Handle(t, ns).SetAllMulticast(testutil.Link(t, ns, "ext").Index, true)) // an administrator's
 	first, err := New(Config{NetNS: ns, Interface: "ext", PinDir: pins})

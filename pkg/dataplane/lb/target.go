@@ -74,3 +74,18 @@ func (l *LB) target(id uint16) (*bpfLbTarget, error) {
 	}
 	return at[bpfLbTarget](l.targets, targetSize*int(id)), nil
 }
+
+// TargetAt returns where the packets of a target go; ok says that there is such
+// a place.
+func (l *LB) TargetAt(id uint16) (t Target, ok bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e, err := l.target(id)
+	if err != nil {
+		return Target{}, false, err
+	}
+	hop := e.Hop[e.Active&1]
+	return Target{
+		IfIndex: int(hop.Ifindex), MTU: int(hop.Mtu), MAC: net.HardwareAddr(hop.Dst[:]), LegMAC: net.HardwareAddr(hop.Src[:]),
+	}, hop.Ifindex != 0, nil
+}

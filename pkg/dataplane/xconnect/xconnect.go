@@ -8,12 +8,12 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net"
-	"os"
 	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
 
+	"github.com/weft-project/weft/internal/bpffs"
 	"github.com/weft-project/weft/pkg/dataplane/ingress"
 )
 
@@ -50,6 +50,7 @@ type Leg struct {
 // concurrently.
 type XConnect struct {
 	pinDir  string
+	place   *bpffs.Place // of pinDir, nil without
 	objects xconnectObjects
 	block   *ingress.Block // all ports
 	devices *ingress.Block // VXLAN devices
@@ -79,8 +80,11 @@ func Open(cfg Config) (*XConnect, error) {
 	x := &XConnect{pinDir: cfg.PinDir, generation: rand.Uint32()}
 	options := &ebpf.CollectionOptions{}
 	if x.pinDir != "" {
-		if err := os.MkdirAll(x.pinDir, 0o700); err != nil {
-			return nil, fmt.Errorf("make pin directory: %w", err)
+		if x.place, err = bpffs.Open(x.pinDir); err != nil {
+			return nil, err
+		}
+		if err := recoverPins(cfg.NetNS, x.pinDir); err != nil {
+			return nil, fmt.Errorf("open xconnect: %w", err)
 		}
 		options.Maps.PinPath = x.pinDir
 		pins(spec)
@@ -98,7 +102,7 @@ func Open(cfg Config) (*XConnect, error) {
 func (x *XConnect) takeOver(netNS string) (err error) {
 	var ports, devices uint32 // ids of the blocks; unpinned: random
 	if x.pinDir != "" {
-		ports, devices = ingress.ID(x.pinDir), ingress.ID(x.pinDir+"/devices")
+		ports, devices = blocks(x.pinDir)
 	}
 	if x.block, err = ingress.Open(netNS, ports, x.objects.Xconnect); err != nil {
 		return err
@@ -116,6 +120,12 @@ func (x *XConnect) takeOver(netNS string) (err error) {
 		return fmt.Errorf("adopt ports: %w", err)
 	}
 	return x.dropOld()
+}
+
+// blocks are the ids of the blocks of ports and of devices that go with a pin
+// directory.
+func blocks(pinDir string) (ports, devices uint32) {
+	return ingress.ID(pinDir), ingress.ID(pinDir + "/devices")
 }
 
 // adopt finds the ports and devices of an earlier process and gives them these
