@@ -5,7 +5,7 @@ GOLANGCI_LINT_VERSION := v2.12.2
 TOOLS := $(CURDIR)/.tools
 GENERATED := ':(glob)pkg/dataplane/**/*_bpfel.go' ':(glob)pkg/dataplane/**/*_bpfel.o' ':(glob)pkg/api/**/*.pb.go'
 
-.PHONY: all build test soak fuzz bench demo generate verify-generate lint clean
+.PHONY: all build test test-kernel soak fuzz bench demo generate verify-generate lint clean
 
 all: build
 
@@ -15,6 +15,10 @@ build: ## compile every command into bin/
 test: ## install what the tests need, then run all of them with the race detector
 	./test/prepare test
 	WEFT_TEST_REQUIRE=bpf,netns,iperf3 go test -race -p 1 -timeout 20m ./...
+
+test-kernel: ## encryption by a stock Debian kernel's own WireGuard, emulated by qemu
+	./test/prepare vm
+	WEFT_TEST_REQUIRE=bpf,netns,vm go test -v -run '^TestStockKernel$$' -timeout 15m ./internal/wireguard
 
 soak: ## program and model on ten million random packets; repeat a failure with the WEFT_TEST_SEED that it logs
 	./test/prepare test
@@ -28,6 +32,7 @@ bench: ## the figures of the README's performance section
 	go test -run '^$$' -bench . ./pkg/dataplane/lb ./internal/maglev
 	go test -run '^$$' -bench Program ./pkg/dataplane/xconnect
 	go test -run '^$$' -bench 'TCP|UDP' -benchtime 150x ./pkg/dataplane/xconnect
+	go test -run '^$$' -bench Tunnel -benchtime 60x ./pkg/dataplane/xconnect
 	go test -run '^$$' -bench Attach -benchtime 1000x ./internal/app/agent
 
 demo: ## the main job, end to end

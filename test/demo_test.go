@@ -46,14 +46,20 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestDemo runs the README's first command, which fails with any of its checks.
-// It is built as a user builds it: the race detector would slow it and its
-// commands down beyond what it measures.
+// TestDemo runs the README's first command, on one node and on three, which fails
+// with any of its checks. It is built as a user builds it: the race detector
+// would slow it and its commands down beyond what it measures.
 func TestDemo(t *testing.T) {
+	t.Run("one node", func(t *testing.T) { runDemo(t) })
+	t.Run("three nodes", func(t *testing.T) { runDemo(t, "--nodes", "3") })
+}
+
+func runDemo(t *testing.T, args ...string) {
+	t.Helper()
 	testutil.Require(t, "bpf", "netns")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // most of it for compiling
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "run", "./cmd/weft", "demo")
+	cmd := exec.CommandContext(ctx, "go", append([]string{"run", "./cmd/weft", "demo"}, args...)...)
 	cmd.Dir = ".."
 	// Interrupted, the demo cleans up; go run does not pass that on.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -314,7 +314,7 @@ func (n *fakeNode) Inspect(path, name string) (attachment.Actual, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	actual := n.actual
-	actual.Interface.Name = iface.Name
+	actual.Name = iface.Name
 	return actual, err
 }
 

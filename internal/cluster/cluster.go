@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-
-	"github.com/weft-project/weft/internal/netns"
 )
 
 // Options of a cluster. The zero value is one node.
@@ -36,6 +34,13 @@ type Options struct {
 	StateSize int
 	// LogLevel of the components; info when empty.
 	LogLevel string
+	// Metrics has every component serve its metrics, for Process.Metrics.
+	Metrics bool
+	// Dir is made for sockets, state and logs; a temporary directory when empty.
+	Dir string
+	// OnStop is what becomes of the data path when a component is told to end, keep
+	// or remove: the default of each when empty.
+	OnStop string
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -88,8 +93,7 @@ func New(options Options) (_ *Cluster, err error) {
 			err = errors.Join(fmt.Errorf("make cluster: %w", err), c.Close())
 		}
 	}()
-	// The path of a unix socket is short.
-	if c.Dir, err = os.MkdirTemp("", "weft-c-"); err != nil {
+	if err := c.makeDir(); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(c.manifests(), options.Manifests, 0o644); err != nil {
@@ -106,6 +110,18 @@ func New(options Options) (_ *Cluster, err error) {
 		c.Nodes = append(c.Nodes, node)
 	}
 	return c, c.awaitUnderlay()
+}
+
+// makeDir makes the directory. The path of a unix socket is short.
+func (c *Cluster) makeDir() (err error) {
+	if dir := c.options.Dir; dir != "" {
+		if err = os.Mkdir(dir, 0o755); err == nil {
+			c.Dir = dir
+		}
+		return err
+	}
+	c.Dir, err = os.MkdirTemp("", "weft-c-")
+	return err
 }
 
 // registry is the URL of the nodes' common registry, on the first one.
@@ -179,23 +195,13 @@ func (c *Cluster) Close() error {
 	for _, undo := range slices.Backward(release) {
 		errs = append(errs, undo())
 	}
-	errs = append(errs, c.endStrays(), c.Namespaces.Close())
+	errs = append(errs, c.endStrays())
+	if c.Dir != "" {
+		errs = append(errs, clearMounts(c.Dir))
+	}
+	errs = append(errs, c.Namespaces.Close())
 	if c.Dir != "" {
 		errs = append(errs, os.RemoveAll(c.Dir))
-	}
-	return errors.Join(errs...)
-}
-
-// endStrays ends what a component has left running in a node's namespace, such
-// as a process that outlives its forwarder by design.
-func (c *Cluster) endStrays() error {
-	var errs []error
-	for _, n := range c.Nodes {
-		inode, err := netns.Inode(n.NetNS)
-		if err != nil {
-			continue // the node was removed
-		}
-		errs = append(errs, killIn(inode))
 	}
 	return errors.Join(errs...)
 }

@@ -172,7 +172,7 @@ func TestUnderlay(t *testing.T) {
 	expect("link down", map[[2]*Node]bool{{a, b}: false, {a, d}: true})
 	do(b.LinkUp())
 	testutil.Eventually(t, 5*time.Second, "the link to be up again", func() bool { return reaches(a, b) && reaches(d, b) })
-	if link := testutil.Link(t, a.NetNS, underlay); link.MTU != 1400 {
+	if link := testutil.Link(t, a.NetNS, Underlay); link.MTU != 1400 {
 		t.Errorf("MTU %d", link.MTU)
 	}
 }

@@ -26,8 +26,14 @@ const (
 	Up        = "up" // all in one process
 )
 
+// wireguardDir is what `weft up` calls it, too.
+const wireguardDir = "wireguard"
+
 // Ports on the underlay.
 const registryPort, managerPort = 5000, 5001
+
+// metricsPort is the first port of metrics on a node's loopback interface.
+const metricsPort = 9100
 
 // Node is one machine of the cluster.
 type Node struct {
@@ -43,6 +49,7 @@ type Node struct {
 	Processes map[string]*Process
 
 	cluster *Cluster
+	added   int // components, ever
 }
 
 // makeNode makes the namespace, the underlay's end and the directories, and adds
@@ -110,6 +117,9 @@ func (n *Node) UnmountBPF() error {
 // PinDir is where the forwarder pins.
 func (n *Node) PinDir() string { return filepath.Join(n.BPF, "weft") }
 
+// WireGuardDir is where the forwarder has WireGuard's control sockets.
+func (n *Node) WireGuardDir() string { return filepath.Join(n.Dir, wireguardDir) }
+
 // Socket returns the path of a component's socket: nsmgr, forwarder, agent,
 // admin, or the name of a replica.
 func (n *Node) Socket(name string) string { return filepath.Join(n.Dir, name+".sock") }
@@ -130,10 +140,14 @@ func (n *Node) addComponents() error {
 	}
 	n.add(Manager, n.Socket(Manager), nil, "nsmgr", "--name", "nsmgr-"+n.Name, "--log-level", level,
 		"--listen-on", n.url(Manager), "--listen-on", n.tcp(managerPort), "--registry", registry)
+	forwarder := []string{"weft-forwarder", "--pass-socket=false", "--pin-dir", n.PinDir(), "--wireguard-dir", n.WireGuardDir()}
+	if onStop := n.cluster.options.OnStop; onStop != "" {
+		forwarder = append(forwarder, "--on-stop", onStop)
+	}
 	n.add(Forwarder, n.Socket(Forwarder), []string{
 		"NSM_NAME=forwarder-" + n.Name, "NSM_CONNECT_TO=" + n.url(Manager), "NSM_LISTEN_ON=" + n.url(Forwarder),
 		"NSM_TUNNEL_IP=" + n.IPv4.String(),
-	}, "weft-forwarder", "--pass-socket=false", "--pin-dir", n.PinDir(), "--wireguard-dir", filepath.Join(n.Dir, "wg"))
+	}, forwarder...)
 	n.add(Agent, n.Socket("admin"), []string{"NSM_CONNECT_TO=" + n.url(Manager)},
 		"weft-agent", "--node", n.Name, "--socket", n.Socket(Agent), "--admin-socket", n.Socket("admin"),
 		"--state-dir", filepath.Join(n.StateDir, "agent"))
@@ -141,8 +155,14 @@ func (n *Node) addComponents() error {
 }
 
 func (n *Node) add(component, socket string, env []string, args ...string) {
+	address := ""
+	n.added++
+	if n.cluster.options.Metrics {
+		address = fmt.Sprintf("127.0.0.1:%d", metricsPort+n.added)
+		args = append(args, "--metrics", address)
+	}
 	n.Processes[component] = n.cluster.process(&Process{
-		Name: n.Name + "-" + component, NetNS: n.NetNS, socket: socket,
+		Name: n.Name + "-" + component, NetNS: n.NetNS, socket: socket, metrics: address,
 		env:  append(env, "NSM_LOG_LEVEL="+strings.ToUpper(n.cluster.options.LogLevel)),
 		args: append([]string{processCommand, "--"}, args...),
 	})

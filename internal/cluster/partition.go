@@ -48,7 +48,7 @@ func (n *Node) find(other *Node) error {
 
 func (n *Node) onUnderlay(fn func(h *nl.Handle, index int) error) error {
 	return nl.Do(n.NetNS, func(h *nl.Handle) error {
-		link, err := h.LinkByName(underlay)
+		link, err := h.LinkByName(Underlay)
 		if err != nil {
 			return fmt.Errorf("underlay of %s: %w", n.Name, err)
 		}

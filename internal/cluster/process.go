@@ -28,12 +28,13 @@ type Process struct {
 	NetNS string // path of the namespace that it runs in
 	Log   string // path of what it writes to its standard error
 
-	binary string
-	args   []string
-	env    []string // beside this process's own
-	socket string   // ready when somebody listens there; "": when it says so
-	mu     sync.Mutex
-	run    *run // nil before the first start
+	binary  string
+	args    []string
+	env     []string // beside this process's own
+	socket  string   // ready when somebody listens there; "": when it says so
+	metrics string   // where its metrics are; "": nowhere
+	mu      sync.Mutex
+	run     *run // nil before the first start
 }
 
 // run is one life of a process.

@@ -3,7 +3,9 @@
 package cluster
 
 import (
+	"cmp"
 	"errors"
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -26,12 +28,28 @@ type ReplicaOptions struct {
 	Number          byte // unique at the site
 	TableSize       int  // 0: the default
 	Pinned          bool // its data path outlives the process
+	// Prefixes are where leg addresses come from; those of the site for the number
+	// if there are none.
+	Prefixes []netip.Prefix
+	// Mechanism is how workloads on other nodes have to reach it; "": as their
+	// forwarders like.
+	Mechanism string
+}
+
+func (o ReplicaOptions) policy() string {
+	if o.Mechanism == "" {
+		return ""
+	}
+	return "required"
 }
 
 // AddReplica makes a load balancer's namespace and its process, which Start
 // starts. The router does not use it before it is told to.
 func (n *Node) AddReplica(name string, o ReplicaOptions) (*Replica, error) {
 	c := n.cluster
+	if len(o.Prefixes) == 0 {
+		o.Prefixes = o.Site.LegPrefixes(o.Number)
+	}
 	path, err := c.Add(name)
 	if err != nil {
 		return nil, err
@@ -44,7 +62,7 @@ func (n *Node) AddReplica(name string, o ReplicaOptions) (*Replica, error) {
 		return r, n.addToUp(r, o)
 	}
 	var prefixes []string
-	for _, p := range o.Site.LegPrefixes(o.Number) {
+	for _, p := range o.Prefixes {
 		prefixes = append(prefixes, p.String())
 	}
 	args := []string{
@@ -55,7 +73,10 @@ func (n *Node) AddReplica(name string, o ReplicaOptions) (*Replica, error) {
 		args = append(args, "--table-size", strconv.Itoa(o.TableSize))
 	}
 	if o.Pinned {
-		args = append(args, "--pin-dir", filepath.Join(n.BPF, name), "--on-stop", "keep")
+		args = append(args, "--pin-dir", filepath.Join(n.BPF, name), "--on-stop", cmp.Or(c.options.OnStop, "keep"))
+	}
+	if o.Mechanism != "" {
+		args = append(args, "--mechanism", o.Mechanism, "--mechanism-policy", o.policy())
 	}
 	n.add(name, n.Socket(name), []string{
 		"NSM_NAME=" + name, "NSM_CONNECT_TO=" + n.url(Manager), "NSM_LISTEN_ON=" + n.url(name),

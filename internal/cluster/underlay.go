@@ -14,7 +14,8 @@ import (
 const (
 	switchName = "switch"
 	bridge     = "br0"
-	underlay   = "eth0" // a node's interface on it
+	// Underlay is a node's interface on it.
+	Underlay = "eth0"
 
 	underlayTimeout = 10 * time.Second
 )
@@ -42,7 +43,7 @@ func (c *Cluster) plug(n *Node) error {
 				return err
 			}
 			port, _, err := h.AddVeth(nl.Veth{
-				Name: n.Name, PeerName: underlay, PeerNetNS: n.NetNS, PeerUp: true, MTU: c.options.MTU, NoLinkLocal: true,
+				Name: n.Name, PeerName: Underlay, PeerNetNS: n.NetNS, PeerUp: true, MTU: c.options.MTU, NoLinkLocal: true,
 			})
 			if err != nil {
 				return err
@@ -50,7 +51,7 @@ func (c *Cluster) plug(n *Node) error {
 			return errors.Join(h.SetMaster(port.Index, master.Index), h.SetUp(port.Index))
 		}),
 		nl.Do(n.NetNS, func(h *nl.Handle) error {
-			link, err := h.LinkByName(underlay)
+			link, err := h.LinkByName(Underlay)
 			if err != nil {
 				return err
 			}

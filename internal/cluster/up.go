@@ -17,7 +17,9 @@ func (n *Node) upFile() string { return filepath.Join(n.Dir, "up.yaml") }
 // addUp adds the node's one process.
 func (n *Node) addUp() error {
 	n.add(Up, n.Socket("admin"), nil, "up", "--config", n.upFile(), "--log-level", n.cluster.options.LogLevel)
-	config := up.Config{Node: n.Name, RunDir: n.Dir, StateDir: n.StateDir, PinDir: n.PinDir(), NSMgrListen: n.tcp(managerPort), TunnelIP: n.IPv4}
+	config := up.Config{Node: n.Name, RunDir: n.Dir, StateDir: n.StateDir, PinDir: n.PinDir(),
+		NSMgrListen: n.tcp(managerPort), TunnelIP: n.IPv4, OnStop: n.cluster.options.OnStop,
+	}
 	if n.Number == 1 {
 		config.RegistryListen = n.cluster.registry()
 	} else {
@@ -34,7 +36,8 @@ func (n *Node) addToUp(r *Replica, o ReplicaOptions) error {
 	}
 	config.Replicas = append(config.Replicas, up.Replica{
 		Name: r.Name, Trench: o.Trench, Conduit: o.Conduit, NetNS: r.NetNS, Interface: External,
-		Prefixes: o.Site.LegPrefixes(o.Number), TableSize: uint32(o.TableSize),
+		Prefixes: o.Prefixes, TableSize: uint32(o.TableSize),
+		Mechanism: o.Mechanism, MechanismPolicy: o.policy(),
 	})
 	r.Process = n.Processes[Up]
 	return n.writeUp(config)

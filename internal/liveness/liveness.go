@@ -184,7 +184,13 @@ func (l *Liveness) Join(t stitch.Tunnel) {
 // Leave ends the following of a tunnel. The other side is told, once, that this
 // end is down; so whoever leaves the frames flowing, to be adopted, must not call
 // it.
-func (l *Liveness) Leave(t stitch.Tunnel) {
+func (l *Liveness) Leave(t stitch.Tunnel) { l.end(t, true) }
+
+// Forget ends the following of a tunnel in whose place another one has come. The
+// other side, which may know both by one name, is told nothing.
+func (l *Liveness) Forget(t stitch.Tunnel) { l.end(t, false) }
+
+func (l *Liveness) end(t stitch.Tunnel, tell bool) {
 	t.Remote = t.Remote.Unmap()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -192,7 +198,9 @@ func (l *Liveness) Leave(t stitch.Tunnel) {
 	if !ok || l.closed {
 		return
 	}
-	l.farewell(old)
+	if tell {
+		l.farewell(old)
+	}
 	l.leave(old)
 	l.wakeUp()
 }

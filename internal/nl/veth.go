@@ -34,6 +34,9 @@ type Veth struct {
 	NoLinkLocal bool
 }
 
+// MinMTU6 is the least MTU of IPv6: an interface with a smaller one has none.
+const MinMTU6 = 1280
+
 // vethTries bounds the search for a free index.
 const vethTries = 16
 
@@ -119,7 +122,7 @@ func (h *Handle) newVeth(v Veth, peerNS, index int) (Link, error) {
 	if v.Alias != "" {
 		late = append(late, vnl.NewRtAttr(unix.IFLA_IFALIAS, []byte(v.Alias)))
 	}
-	if v.NoLinkLocal {
+	if v.NoLinkLocal && (v.MTU == 0 || v.MTU >= MinMTU6) {
 		late = append(late, noLinkLocal())
 	}
 	if len(late) == 0 {

@@ -81,7 +81,7 @@ func (s *Stitcher) follow(host *nl.Handle, p *port) error {
 	}
 	t := &tx{}
 	errs = append(errs, t.end(s.writeSet(t, p)))
-	if p.carrier && (!before || lost) && p.client.tunnel == nil && !(p.client.adopted && p.inherits()) {
+	if p.carrier && (!before || lost) && p.client.tunnel == nil && (!p.client.adopted || !p.inherits()) {
 		errs = append(errs, s.reconfigure(&p.client, p.want()))
 	}
 	s.tell(p)

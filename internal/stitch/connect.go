@@ -244,7 +244,7 @@ func (c *connecting) settle(ctx context.Context) {
 func (c *connecting) client(side Side) error {
 	p, inside := c.p, c.inClient
 	if side.Tunnel != nil {
-		return c.farClient(*side.Tunnel)
+		return c.farClient(*side.Tunnel, side.Former)
 	}
 	if err := c.s.recoverClient(c.tx, inside, p); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 func (c *connecting) endpoint(l *leg) error {
 	side, inside, cookie := l.want.Endpoint, c.inEndpoint, c.endpointCookie
 	if side.Tunnel != nil {
-		return c.farEndpoint(l, *side.Tunnel)
+		return c.farEndpoint(l, *side.Tunnel, side.Former)
 	}
 	want := union([]Side{side})
 	same, err := c.present(l)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 
 	"github.com/weft-project/weft/pkg/dataplane/xconnect"
@@ -65,23 +66,18 @@ func (s *Stitcher) join(t *tx, tunnel Tunnel, p *port, leg owner) error {
 
 // leave forgets the tunnels of an end.
 func (s *Stitcher) leave(e *end) error {
-	all := e.old
-	for _, t := range []*Tunnel{e.tunnel, e.next} {
-		if t != nil {
-			all = append(all, *t)
-		}
-	}
+	all := e.tunnels()
 	e.tunnel, e.next, e.old = nil, nil, nil
-	return s.leaveAll(all)
+	return s.leaveAll(all, s.remotes.Leave)
 }
 
-func (s *Stitcher) leaveAll(all []Tunnel) error {
+func (s *Stitcher) leaveAll(all []Tunnel, end func(Tunnel)) error {
 	var errs []error
 	for _, t := range all {
 		s.mu.Lock()
 		delete(s.far, t.Key())
 		s.mu.Unlock()
-		s.remotes.Leave(t)
+		end(t)
 		errs = append(errs, s.xc.DeleteTunnel(t.Tunnel))
 	}
 	return errors.Join(errs...)
@@ -111,21 +107,30 @@ func (s *Stitcher) tell(p *port) {
 	up := false
 	for _, l := range p.legs {
 		up = up || l.carrier && !l.withdrawn && !l.lost
-		if t := l.endpoint.tunnel; t != nil {
-			s.remotes.SetCarrier(*t, p.carrier && !l.withdrawn)
+		for _, t := range l.endpoint.tunnels() {
+			s.remotes.SetCarrier(t, p.carrier && !l.withdrawn)
 		}
 	}
-	for _, t := range []*Tunnel{p.client.tunnel, p.client.next} {
+	for _, t := range p.client.tunnels() {
+		s.remotes.SetCarrier(t, up)
+	}
+}
+
+// tunnels returns all by which the far end may send.
+func (e *end) tunnels() []Tunnel {
+	var all []Tunnel
+	for _, t := range []*Tunnel{e.tunnel, e.next} {
 		if t != nil {
-			s.remotes.SetCarrier(*t, up)
+			all = append(all, *t)
 		}
 	}
+	return append(all, e.old...)
 }
 
 // farClient makes a port of a client on another node. When the client has
 // another tunnel than before, frames may come by both from now on. They are sent
 // by the new one when the other node is ready for it.
-func (c *connecting) farClient(t Tunnel) error {
+func (c *connecting) farClient(t Tunnel, former []netip.Addr) error {
 	p := c.p
 	if err := c.s.join(c.tx, t, p, c.owner); err != nil {
 		return err
@@ -144,6 +149,20 @@ func (c *connecting) farClient(t Tunnel) error {
 		c.s.switchTunnel(e)
 	}
 	p.carrier = c.s.farCarrier(e)
+	return c.accept(e, t, former)
+}
+
+// accept lets an end have the tunnels from the former addresses of its node, too.
+func (c *connecting) accept(e *end, t Tunnel, former []netip.Addr) error {
+	for _, address := range former {
+		if t.Remote = address; e.has(t) {
+			continue
+		}
+		if err := c.s.join(c.tx, t, c.p, c.owner); err != nil {
+			return err
+		}
+		e.old = append(e.old, t)
+	}
 	return nil
 }
 
@@ -160,7 +179,7 @@ func (c *connecting) retire(e *end) {
 			if e.has(t) {
 				continue // it is wanted again
 			}
-			if err := c.s.leaveAll([]Tunnel{t}); err != nil {
+			if err := c.s.leaveAll([]Tunnel{t}, c.s.remotes.Forget); err != nil {
 				c.s.log.Error("forget tunnel", "vni", t.VNI, "remote", t.Remote, "err", err)
 			}
 		}
@@ -178,7 +197,7 @@ func (s *Stitcher) switchTunnel(e *end) bool {
 	if e.next == nil {
 		return false
 	}
-	if up, known := s.remotes.Carrier(*e.next); e.next.Signals && !(up && known) {
+	if up, known := s.remotes.Carrier(*e.next); e.next.Signals && (!up || !known) {
 		return false
 	}
 	e.old = append(e.old, *e.tunnel)
@@ -188,7 +207,7 @@ func (s *Stitcher) switchTunnel(e *end) bool {
 
 // farEndpoint leads a leg to an endpoint on another node. By a tunnel that it had
 // before, frames may still come.
-func (c *connecting) farEndpoint(l *leg, t Tunnel) error {
+func (c *connecting) farEndpoint(l *leg, t Tunnel, former []netip.Addr) error {
 	if err := c.s.join(c.tx, t, c.p, c.owner); err != nil {
 		return err
 	}
@@ -208,6 +227,9 @@ func (c *connecting) farEndpoint(l *leg, t Tunnel) error {
 	if e.in.mac == nil {
 		e.in.mac = noMAC
 	}
+	if err := c.accept(e, t, former); err != nil {
+		return err
+	}
 	return c.pointFar(l)
 }
 
@@ -217,11 +239,8 @@ func (c *connecting) pointFar(l *leg) error {
 	p := c.p
 	if p.client.tunnel != nil {
 		outer := l.endpoint.outer
-		for _, t := range []*Tunnel{p.client.tunnel, p.client.next} {
-			if t == nil {
-				continue
-			}
-			if err := c.follow(*t, xconnect.TunnelPort{IfIndex: outer, Owner: c.ownerOf(l)}); err != nil {
+		for _, t := range p.client.tunnels() {
+			if err := c.follow(t, xconnect.TunnelPort{IfIndex: outer, Owner: c.ownerOf(l)}); err != nil {
 				return err
 			}
 		}
@@ -231,9 +250,13 @@ func (c *connecting) pointFar(l *leg) error {
 	if p.client.outer == 0 {
 		return nil // written when the interface is there again
 	}
-	return c.follow(*l.endpoint.tunnel, xconnect.TunnelPort{
-		IfIndex: p.client.outer, Mark: p.client.in.mark(), Owner: c.ownerOf(l),
-	})
+	to := xconnect.TunnelPort{IfIndex: p.client.outer, Mark: p.client.in.mark(), Owner: c.ownerOf(l)}
+	for _, t := range l.endpoint.tunnels() {
+		if err := c.follow(t, to); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // follow lets frames in from a tunnel, and then asks how the other end is.

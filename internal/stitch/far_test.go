@@ -85,6 +85,8 @@ func (r *wired) Leave(t Tunnel) {
 	delete(r.told, t.Key())
 }
 
+func (r *wired) Forget(t Tunnel) { r.Leave(t) }
+
 func (r *wired) SetCarrier(t Tunnel, up bool) {
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
@@ -236,6 +238,22 @@ func TestFarLegs(t *testing.T) {
 	}
 }
 
+// A small MTU is enough for IPv4, and refused with IPv6.
+func TestSmallMTU(t *testing.T) {
+	testutil.Require(t, "bpf", "netns")
+	testutil.CheckLeaks(t)
+	n := newNode(t, plainOptions(t))
+	l := n.leg(0)
+	l.Client.MTU, l.Endpoint.MTU = 1270, 1270
+	if err := n.Connect(t.Context(), l); !errors.Is(err, ErrInvalidLeg) {
+		t.Errorf("MTU 1270 with IPv6: %v", err)
+	}
+	l.Client = Side{NetNS: n.workload, Interface: "nsm-1", MTU: 1270, Addresses: []netip.Prefix{prefix("172.16.0.10/32")}, Routes: []Route{{Prefix: prefix("172.16.0.1/32")}}}
+	l.Endpoint = Side{NetNS: n.endpoints[0], Interface: "leg-a", MTU: 1270, Addresses: []netip.Prefix{prefix("172.16.0.1/32")}, Routes: []Route{{Prefix: prefix("172.16.0.10/32")}}}
+	n.connect(t, l)
+	testutil.MustExchange(t, n.workload, "tcp", "", testutil.Echo(t, n.endpoints[0], "172.16.0.1:0"))
+}
+
 // Carrier passes from node to node, in both directions, as it does within one.
 func TestFarCarrier(t *testing.T) {
 	testutil.Require(t, "bpf", "netns")
@@ -351,6 +369,7 @@ func TestFarLegChangesItsTunnel(t *testing.T) {
 	p := newPair(t, "192.0.2.1", "192.0.2.2", plainOptions)
 	p.connect(t, 0)
 	p.a.becomes(t, "the leg is used", "leg-0")
+	p.carrier(t, 0, true)
 	before := p.b.state(t)
 	s := newStream(t, p.b.endpoints[0], p.a.workload, netip.AddrPortFrom(vip4.Addr(), 0))
 	back := newStream(t, p.a.workload, p.b.endpoints[0], netip.MustParseAddrPort("172.16.0.1:0"))

@@ -7,6 +7,7 @@ type noRemotes struct{}
 
 func (noRemotes) Join(Tunnel)                 {}
 func (noRemotes) Leave(Tunnel)                {}
+func (noRemotes) Forget(Tunnel)               {}
 func (noRemotes) SetCarrier(Tunnel, bool)     {}
 func (noRemotes) Carrier(Tunnel) (bool, bool) { return true, true }
 func (noRemotes) Prune() error                { return nil }

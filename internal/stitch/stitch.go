@@ -64,7 +64,10 @@ type Tunnel struct {
 type Side struct {
 	// Tunnel leads to the side when it is on another node; then of the other
 	// fields only MAC counts.
-	Tunnel     *Tunnel
+	Tunnel *Tunnel
+	// Former are addresses besides the tunnel's that the other node may still
+	// send from, by the same VNI.
+	Former     []netip.Addr
 	NetNS      string           // path of the namespace's file; may be gone after the call
 	Interface  string           // 1 to 15 bytes
 	MAC        net.HardwareAddr // nil: the kernel's choice
@@ -90,9 +93,11 @@ type Leg struct {
 // Remotes follow the other nodes that tunnels lead to. Its methods must not call
 // the Stitcher.
 type Remotes interface {
-	// Join starts to follow the far end of a tunnel, Leave ends it.
+	// Join starts to follow the far end of a tunnel. Leave ends it, and tells the
+	// far end; Forget does not, because another tunnel is in its place.
 	Join(t Tunnel)
 	Leave(t Tunnel)
+	Forget(t Tunnel)
 	// SetCarrier tells the far end the carrier of ours.
 	SetCarrier(t Tunnel, up bool)
 	// Carrier tells whether the far node lives and its end has carrier. It is

@@ -10,6 +10,8 @@ import (
 	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weft-project/weft/internal/nl"
 )
 
 const (
@@ -53,6 +55,13 @@ func (s Side) validate() error {
 	for _, a := range s.Addresses {
 		if !a.IsValid() || a.Addr().IsUnspecified() || a.Addr().IsMulticast() || a.Addr().Is4In6() {
 			bad("address %s", a)
+		}
+	}
+	if s.MTU != 0 && s.MTU < nl.MinMTU6 {
+		for _, a := range s.Addresses {
+			if a.Addr().Is6() {
+				bad("MTU %d is too small for address %s: IPv6 needs %d", s.MTU, a, nl.MinMTU6)
+			}
 		}
 	}
 	for _, n := range s.Neighbours {

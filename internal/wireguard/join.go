@@ -68,7 +68,7 @@ func (m *Manager) prepare(id string, key wgtypes.Key, endpoint netip.AddrPort, o
 	}
 	for _, g := range m.generations {
 		if g.public == key {
-			return nil, nil, fmt.Errorf("PublicKey: %s is this node's", key)
+			return nil, nil, fmt.Errorf("peer PublicKey: %s is this node's", key)
 		}
 	}
 	candidates := []pair{{told, key}}

@@ -77,7 +77,7 @@ func (n *node) manage(join Peer) (manageReport, *exec.Cmd) {
 // closes the other node's, under traffic.
 func TestKilledManager(t *testing.T) {
 	testutil.Require(t, "bpf", "netns")
-	testKilledManager(t, Userspace, 2000)
+	testKilledManager(t, Userspace, 500)
 }
 
 func testKilledManager(t *testing.T, mode Mode, rate int) {

@@ -37,7 +37,7 @@ func (m *Manager) deviceMTU() (mtu int, err error) {
 			return err
 		}
 		if len(owners[m.cfg.Local]) == 0 {
-			return fmt.Errorf("Local: %s is no address of the node's namespace", m.cfg.Local)
+			return fmt.Errorf("field Local: %s is no address of the node's namespace", m.cfg.Local)
 		}
 		link, err := h.LinkByIndex(owners[m.cfg.Local][0])
 		mtu = max(link.MTU-overhead(m.cfg.Local), minMTU)

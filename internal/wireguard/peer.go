@@ -57,11 +57,11 @@ func (g *generation) putPeer(key wgtypes.Key, endpoint netip.AddrPort) (*peer, e
 func (g *generation) checkCollision(key wgtypes.Key) error {
 	inner := g.place.hash(key)
 	if inner == g.inner {
-		return fmt.Errorf("PublicKey: %w: %s and this node's %s have %s", ErrCollision, key, g.public, inner)
+		return fmt.Errorf("peer PublicKey: %w: %s and this node's %s have %s", ErrCollision, key, g.public, inner)
 	}
 	for _, p := range g.peers {
 		if p.inner == inner && p.key != key {
-			return fmt.Errorf("PublicKey: %w: %s and %s have %s", ErrCollision, key, p.key, inner)
+			return fmt.Errorf("peer PublicKey: %w: %s and %s have %s", ErrCollision, key, p.key, inner)
 		}
 	}
 	return nil

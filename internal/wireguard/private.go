@@ -34,6 +34,10 @@ func privateName(dir string) string {
 	return namePrefix + hex.EncodeToString(sum[:6])
 }
 
+// PrivateNetNS returns the path of the private namespace of a Manager with the
+// directory.
+func PrivateNetNS(dir string) string { return netns.Path(privateName(dir)) }
+
 // innerAddress is the address that goes with a public key: a unique local one
 // (RFC 4193), the rest of which is a hash of the key.
 func innerAddress(public wgtypes.Key) netip.Addr {
@@ -85,18 +89,18 @@ func withHandle(path string, fn func(*nl.Handle) error) error {
 // lockDir makes sure that one Manager at a time uses the directory.
 func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("Dir: %w", err)
+		return nil, fmt.Errorf("directory Dir: %w", err)
 	}
 	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("Dir: %w", err)
+		return nil, fmt.Errorf("directory Dir: %w", err)
 	}
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = file.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("Dir: %s is used by another process", dir)
+			return nil, fmt.Errorf("directory Dir: %s is used by another process", dir)
 		}
-		return nil, fmt.Errorf("Dir: lock %s: %w", dir, err)
+		return nil, fmt.Errorf("directory Dir: lock %s: %w", dir, err)
 	}
 	return file, nil
 }

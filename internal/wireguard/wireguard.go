@@ -139,18 +139,18 @@ func (p Peer) validate(local netip.Addr) (key wgtypes.Key, err error) {
 	var problems []error
 	switch addr := p.Addr.Unmap(); {
 	case !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast():
-		problems = append(problems, fmt.Errorf("Addr: %q is no address of a node", p.Addr))
+		problems = append(problems, fmt.Errorf("peer Addr: %q is no address of a node", p.Addr))
 	case addr.Is4() != local.Is4():
-		problems = append(problems, fmt.Errorf("Addr: %s is not of the same family as %s", addr, local))
+		problems = append(problems, fmt.Errorf("peer Addr: %s is not of the same family as %s", addr, local))
 	case addr == local:
-		problems = append(problems, fmt.Errorf("Addr: %s is this node", addr))
+		problems = append(problems, fmt.Errorf("peer Addr: %s is this node", addr))
 	}
 	if p.Port == 0 {
-		problems = append(problems, errors.New("Port: 0"))
+		problems = append(problems, errors.New("peer Port: 0"))
 	}
 	key, err = wgtypes.ParseKey(p.PublicKey)
 	if err != nil || key == (wgtypes.Key{}) {
-		problems = append(problems, fmt.Errorf("PublicKey: %q is not 32 bytes in base64", p.PublicKey))
+		problems = append(problems, fmt.Errorf("peer PublicKey: %q is not 32 bytes in base64", p.PublicKey))
 	}
 	return key, errors.Join(problems...)
 }

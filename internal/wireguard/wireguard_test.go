@@ -196,7 +196,7 @@ func steady(t *testing.T, a, b *node, rate int) (check func()) {
 // traffic.
 func TestRotation(t *testing.T) {
 	testutil.Require(t, "bpf", "netns")
-	testRotation(t, Userspace, 2000)
+	testRotation(t, Userspace, 500)
 }
 
 func testRotation(t *testing.T, mode Mode, rate int) {

@@ -4,6 +4,7 @@ package bench
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"slices"
 
@@ -102,7 +103,8 @@ func (o *maglevOptions) validate() error {
 	return nil
 }
 
-func writePlot(name string, report *maglevReport) (err error) {
+// writePlot draws a report into a file.
+func writePlot(name string, report interface{ draw(io.Writer) error }) (err error) {
 	file, err := os.Create(name)
 	if err != nil {
 		return fmt.Errorf("write plot: %w", err)

@@ -46,7 +46,7 @@ func urls(flag string, texts ...string) ([]*url.URL, error) {
 		u, err := url.Parse(text)
 		switch {
 		case err != nil:
-			errs = append(errs, fmt.Errorf("--%s: %w", flag, err))
+			errs = append(errs, fmt.Errorf("--%s %q is neither unix:///path nor tcp://host:port", flag, text))
 		case u.Scheme == "tcp" && u.Port() != "" && u.Path == "", u.Scheme == "unix" && u.Path != "" && u.Host == "":
 			all = append(all, u)
 		default:

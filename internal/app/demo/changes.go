@@ -4,7 +4,6 @@ package demo
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,16 +18,14 @@ const (
 	tcpConns = 50
 )
 
-// changeUnderTraffic is step 4.
-func (d *demo) changeUnderTraffic(ctx context.Context) error {
-	d.step(4, "Changes under steady traffic")
+// changeUnderTraffic is step 4; the traffic goes on after it.
+func (d *demo) changeUnderTraffic(ctx context.Context, changes ...func(context.Context) error) error {
+	d.step("Changes under steady traffic")
 	if err := d.startTraffic(); err != nil {
 		return err
 	}
 	d.say("%d UDP flows with %d numbered requests/s, %d TCP connections that talk all the time", udpFlows, udpRate, tcpConns)
-	for _, change := range []func(context.Context) error{
-		d.fourthJoins, d.oneLeavesAndReturns, d.oneJoinsSecondStream, d.oneJoinsSecondTrench, d.replicaComesAndGoes,
-	} {
+	for _, change := range changes {
 		if err := change(ctx); err != nil {
 			return err
 		}
@@ -104,7 +101,7 @@ func (d *demo) firstPacket(w traffic.Window, name string) {
 func (d *demo) fourthJoins(ctx context.Context) error {
 	d.say("-- w4 joins")
 	d.begin()
-	if err := d.attach(d.workloads[3], nic, "lb.trench-a"); err != nil {
+	if err := d.workloads[3].attach(nic, "lb.trench-a"); err != nil {
 		return err
 	}
 	d.took(d.changeMoment, "w4: weft attachment add lb.trench-a --stream web")
@@ -120,7 +117,7 @@ func (d *demo) fourthJoins(ctx context.Context) error {
 func (d *demo) oneLeavesAndReturns(ctx context.Context) error {
 	d.say("-- w2 leaves")
 	d.begin()
-	if err := d.detach(d.workloads[1], nic); err != nil {
+	if err := d.workloads[1].detach(nic); err != nil {
 		return err
 	}
 	d.took(d.changeMoment, "w2: weft attachment delete w2-%s", nic)
@@ -131,7 +128,7 @@ func (d *demo) oneLeavesAndReturns(ctx context.Context) error {
 	d.summary(w)
 	d.say("-- w2 joins again")
 	d.begin()
-	if err := d.attach(d.workloads[1], nic, "lb.trench-a"); err != nil {
+	if err := d.workloads[1].attach(nic, "lb.trench-a"); err != nil {
 		return err
 	}
 	if w, err = d.observe(ctx); err != nil {
@@ -156,7 +153,7 @@ func (d *demo) oneJoinsSecondStream(ctx context.Context) error {
 	defer api.Stop()
 	from := api.Mark()
 	d.begin()
-	if err := d.cli(w1.NetNS, d.stack.WorkloadSocket(), "stream", "join", "api", "--attachment", w1.Name+"-"+nic); err != nil {
+	if err := w1.cli("stream", "join", "api", "--attachment", w1.Name+"-"+nic); err != nil {
 		return err
 	}
 	d.took(d.changeMoment, "w1: weft stream join api")
@@ -190,7 +187,7 @@ func (d *demo) oneJoinsSecondTrench(ctx context.Context) error {
 	from := other.Mark()
 	d.begin()
 	w3 := d.workloads[2]
-	if err := d.attach(w3, "nsm-2", "lb.trench-b"); err != nil {
+	if err := w3.attach("nsm-2", "lb.trench-b"); err != nil {
 		return err
 	}
 	d.took(d.changeMoment, "w3: weft attachment add lb.trench-b --stream web")
@@ -204,47 +201,5 @@ func (d *demo) oneJoinsSecondTrench(ctx context.Context) error {
 		t := traffic.AskMany(d.b.Dial(), network, destinations(webPort), 100, 8, 2*time.Second)
 		d.check(t.ByServer["w3"] == 100, "trench-b %s: %d of 100 answered by w3%s", network, t.ByServer["w3"], errorText(t.FirstError))
 	}
-	return nil
-}
-
-func (d *demo) replicaComesAndGoes(ctx context.Context) error {
-	d.say("-- a third load balancer comes")
-	d.begin()
-	if err := d.startReplica(ctx, d.a, "trench-a", "a", 3); err != nil {
-		return err
-	}
-	// The router learns of a replica when it forwards; BGP will do the same.
-	if err := d.allInTables(4); err != nil {
-		return err
-	}
-	if err := d.a.Route(vips, 1, 2, 3); err != nil {
-		return err
-	}
-	d.took(d.changeMoment, "lb-a-3 has all four targets and its share of the traffic")
-	w, err := d.observe(ctx)
-	if err != nil {
-		return err
-	}
-	d.summary(w)
-	d.check(w.Lost == 0 && w.MovedFlows == 0, "all replicas have the same tables: no flow moved, nothing lost")
-	d.say("-- it goes")
-	d.begin()
-	if err := d.a.Route(vips, 1, 2); err != nil {
-		return err
-	}
-	third := d.replicas[len(d.replicas)-1]
-	d.replicas = d.replicas[:len(d.replicas)-1]
-	if err := third.Stop(); err != nil {
-		return fmt.Errorf("stop lb-a-3: %w", err)
-	}
-	d.took(d.changeMoment, "lb-a-3 has handed over and stopped")
-	if err := d.topo.Remove("lb-a-3"); err != nil {
-		return err
-	}
-	if w, err = d.observe(ctx); err != nil {
-		return err
-	}
-	d.summary(w)
-	d.check(w.Lost == 0 && w.MovedFlows == 0, "no flow moved, nothing lost")
 	return nil
 }

@@ -27,8 +27,13 @@ func NewCommand() *cobra.Command {
 load-balanced networks into them while they run, changes everything under
 traffic, and prints what was lost and how long it took. It needs root and a
 kernel from 6.6, touches only namespaces and interfaces that it makes itself,
-and removes them all.`,
+and removes them all.
+
+With several nodes, namespaces are nodes with a registry, nsmgrs, forwarders and
+agents of their own; the processes of all of them are killed and started again
+under traffic, and a node dies.`,
 		Example: `  weft demo
+  weft demo --nodes 3 # the same over VXLAN tunnels, then kill what does it
   weft demo --pause   # wait for Enter between the steps
   weft demo --keep    # stay up at the end, to look around`,
 		Args: cobra.NoArgs,
@@ -48,6 +53,7 @@ and removes them all.`,
 			return err
 		},
 	}
+	cmd.Flags().IntVar(&cfg.Nodes, "nodes", 1, "spread it over so many nodes, 3 to 9")
 	cmd.Flags().BoolVar(&cfg.Keep, "keep", false, "stay up at the end until interrupted")
 	cmd.Flags().BoolVar(&cfg.Pause, "pause", false, "wait for Enter between the steps")
 	cmd.Flags().StringVar(&level, "log-level", "error", "trace, debug, info, warn or error")

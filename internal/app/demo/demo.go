@@ -10,11 +10,9 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"path/filepath"
+	"strings"
 	"time"
 
-	"github.com/weft-project/weft/deployments/examples"
-	"github.com/weft-project/weft/internal/app/up"
 	"github.com/weft-project/weft/internal/cluster"
 	"github.com/weft-project/weft/internal/preflight"
 	"github.com/weft-project/weft/internal/traffic"
@@ -22,6 +20,7 @@ import (
 
 // Config of a run.
 type Config struct {
+	Nodes int       // on one of them everything runs in this process
 	Out   io.Writer // the report
 	In    io.Reader // Enter, with Pause
 	Pause bool      // wait for Enter between the steps
@@ -29,13 +28,17 @@ type Config struct {
 }
 
 const (
-	steps   = 6
-	prefix  = "weft-demo-" // of every namespace of the demo
+	prefix  = "weft-demo-"     // of every namespace of the demo
+	dir     = "/run/weft-demo" // sockets and state
 	webPort = 5000
 	apiPort = 6000
 
 	dwell    = 1500 * time.Millisecond // traffic observed after each change
 	patience = 10 * time.Second        // for what should take milliseconds
+
+	// The node that dies with several is the one of w3, which has no load
+	// balancer.
+	minNodes, maxNodes = 3, 9
 )
 
 var vips = []netip.Addr{netip.MustParseAddr("20.0.0.1"), netip.MustParseAddr("2000::1")}
@@ -43,15 +46,12 @@ var vips = []netip.Addr{netip.MustParseAddr("20.0.0.1"), netip.MustParseAddr("20
 // demo is one run.
 type demo struct {
 	report
+	world
 	cfg  Config
-	dir  string // sockets and state
 	topo *cluster.Namespaces
 
-	stack        *up.Stack
-	node         string // namespace of the node's ends
 	a, b         *cluster.Site
-	replicas     []*up.Endpoint
-	workloads    []*cluster.Process
+	workloads    []*workload
 	before       leftovers
 	steady       *traffic.Steady
 	pool         *traffic.Pool
@@ -60,18 +60,51 @@ type demo struct {
 	changeMoment time.Time
 }
 
+// world is where the demo takes place: one process, or several nodes.
+type world interface {
+	steps() []func(context.Context) error
+	// startReplica runs a load balancer behind a site's router.
+	startReplica(ctx context.Context, s *cluster.Site, trench, letter string, number byte) error
+	// inTables waits until every replica of trench-a balances over the first n
+	// workloads.
+	inTables(ctx context.Context, n int) error
+	// explore says how to look around.
+	explore() string
+	// stop ends what the world has started, also after a failure.
+	stop() error
+}
+
+// workload is an ordinary server.
+type workload struct {
+	*cluster.Process
+	socket string // the agent's, of its node
+}
+
+// Validate says whether there can be such a demo.
+func (c Config) Validate() error {
+	if c.Nodes != 1 && (c.Nodes < minNodes || c.Nodes > maxNodes) {
+		return fmt.Errorf("--nodes %d: neither 1 nor within %d to %d", c.Nodes, minNodes, maxNodes)
+	}
+	return nil
+}
+
 // Run runs the demo. The error names every check that failed.
 func Run(ctx context.Context, cfg Config) error {
-	if err := preflight.Check(); err != nil {
+	if err := errors.Join(cfg.Validate(), preflight.Check()); err != nil {
 		return err
 	}
-	d := &demo{cfg: cfg, report: report{out: cfg.Out}, topo: cluster.NewNamespaces(prefix)}
+	d := &demo{cfg: cfg, report: report{out: cfg.Out}}
 	if cfg.Pause {
 		d.pause = bufio.NewReader(cfg.In)
 	}
 	unlock, err := lock()
 	if err != nil {
 		return err
+	}
+	if cfg.Nodes == 1 {
+		d.world = &oneProcess{demo: d}
+	} else {
+		d.world = &manyNodes{demo: d}
 	}
 	if d.before, err = takeInventory(); err == nil {
 		err = errors.Join(d.run(ctx), d.stopAll())
@@ -88,9 +121,9 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 func (d *demo) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{
-		d.startWorkloads, d.startStack, d.attachThree, d.exchange, d.changeUnderTraffic, d.killOne,
-	} {
+	steps := d.steps()
+	d.total = len(steps) + 1
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -112,92 +145,26 @@ func (d *demo) keep(ctx context.Context) {
 		self = "weft"
 	}
 	fmt.Fprintf(d.out, "\nEverything stays up until you press Ctrl-C. In another terminal:\n"+
-		"  export WEFT_SOCKET=%s; alias weft=%s\n"+
-		"  weft status\n"+
-		"  weft get all\n"+
-		"  weft attachment show --admin -o wide\n"+
-		"  weft stream leave web --admin --attachment w2-%s\n"+
-		"  weft attachment delete --admin w1-%s\n", d.dir, self, nic, nic)
+		"  alias weft=%s\n  %s\n", self, strings.ReplaceAll(d.explore(), "\n", "\n  "))
 	<-ctx.Done()
 }
 
-// startWorkloads is step 1.
-func (d *demo) startWorkloads(ctx context.Context) (err error) {
-	d.step(1, "Four ordinary processes start: TCP and UDP servers in namespaces of their own, nothing of Weft in them")
-	if d.dir, err = os.MkdirTemp("", "weft-demo-"); err != nil {
-		return err
-	}
-	for _, name := range []string{"w1", "w2", "w3", "w4"} {
-		start := time.Now()
-		path, err := d.topo.Add(name)
-		if err != nil {
-			return err
-		}
-		w, err := cluster.NewServer(name, path, filepath.Join(d.dir, name+".log"), webPort, apiPort)
-		if err != nil {
-			return err
-		}
-		if err := w.Start(ctx); err != nil {
-			return err
-		}
-		d.workloads = append(d.workloads, w)
-		d.took(start, "%s serves ports %d and %d, pid %d", name, webPort, apiPort, w.PID())
-	}
-	return nil
-}
-
-// startStack brings up the mesh, the outside and the load balancers; a user
-// does that with `weft up`, once per host.
-func (d *demo) startStack(ctx context.Context) error {
-	d.step(2, "Three of them attach to lb.trench-a, stream web, at run time, from inside their namespace")
+// startWorkload runs a server in a namespace of its own.
+func (d *demo) startWorkload(ctx context.Context, name, socket string) error {
 	start := time.Now()
-	var err error
-	if d.node, err = d.topo.Add("node"); err != nil {
-		return err
-	}
-	if d.stack, err = up.Start(ctx, up.Config{Node: "demo", NetNS: d.node, RunDir: d.dir, StateDir: d.dir + "/state"}); err != nil {
-		return err
-	}
-	d.took(start, "registry, nsmgr, forwarder and agent run in this process")
-	start = time.Now()
-	if err := d.stack.Apply("demo.yaml", examples.Demo); err != nil {
-		return err
-	}
-	if d.a, err = cluster.NewSite(d.topo, "a", 1); err != nil {
-		return err
-	}
-	if d.b, err = cluster.NewSite(d.topo, "b", 2); err != nil {
-		return err
-	}
-	for number := range 2 {
-		if err := d.startReplica(ctx, d.a, "trench-a", "a", byte(number+1)); err != nil {
-			return err
-		}
-	}
-	if err := d.a.Route(vips, 1, 2); err != nil {
-		return err
-	}
-	d.took(start, "load balancers lb-a-1 and lb-a-2 run, the router has ECMP routes for the VIPs to both")
-	return nil
-}
-
-func (d *demo) startReplica(ctx context.Context, s *cluster.Site, trench, letter string, number byte) error {
-	name := fmt.Sprintf("lb-%s-%d", letter, number)
 	path, err := d.topo.Add(name)
 	if err != nil {
 		return err
 	}
-	if err := s.Connect(path, number); err != nil {
-		return err
-	}
-	r, err := d.stack.StartReplica(ctx, up.Replica{
-		Name: name, Trench: trench, Conduit: "lb", NetNS: path, Interface: cluster.External,
-		Prefixes: s.LegPrefixes(number),
-	})
+	p, err := cluster.NewServer(name, path, dir+"/"+name+".log", webPort, apiPort)
 	if err != nil {
 		return err
 	}
-	d.replicas = append(d.replicas, r)
+	if err := p.Start(ctx); err != nil {
+		return err
+	}
+	d.workloads = append(d.workloads, &workload{Process: p, socket: socket})
+	d.took(start, "%s serves ports %d and %d, pid %d", name, webPort, apiPort, p.PID())
 	return nil
 }
 

@@ -4,6 +4,7 @@ package demo
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -24,6 +25,9 @@ type leftovers struct {
 	pins        []string
 	goroutines  int
 }
+
+// orphanPatience is longer than others' tests on the machine are at one thing.
+const orphanPatience = 30 * time.Second
 
 const pinDir = "/sys/fs/bpf/weft"
 
@@ -92,15 +96,6 @@ func (l leftovers) remains(now leftovers) []string {
 			found = append(found, fmt.Sprintf("%d descriptors %s", more, kind))
 		}
 	}
-	fresh := now.bpf.Minus(l.bpf)
-	for object := range fresh.Minus(fresh.HeldElsewhere()) {
-		found = append(found, fmt.Sprintf("BPF %s %s", object.Kind, object.Name))
-	}
-	for _, pin := range now.pins {
-		if !slices.Contains(l.pins, pin) {
-			found = append(found, "pin "+pin)
-		}
-	}
 	if more := now.goroutines - l.goroutines; more > 0 {
 		found = append(found, fmt.Sprintf("%d goroutines", more))
 	}
@@ -108,22 +103,49 @@ func (l leftovers) remains(now leftovers) []string {
 	return found
 }
 
+// orphans returns the new pins and the BPF objects that no process holds, of
+// those that were there before. What others on the machine pin or hold in another
+// way passes.
+func (l leftovers) orphans(now leftovers, before map[string]bool) map[string]bool {
+	found := map[string]bool{}
+	add := func(what string) {
+		if before == nil || before[what] {
+			found[what] = true
+		}
+	}
+	fresh := now.bpf.Minus(l.bpf)
+	for object := range fresh.Minus(fresh.HeldElsewhere()) {
+		add(fmt.Sprintf("BPF %s %s %d", object.Kind, object.Name, object.ID))
+	}
+	for _, pin := range now.pins {
+		if !slices.Contains(l.pins, pin) {
+			add("pin " + pin)
+		}
+	}
+	return found
+}
+
 // leavesNothing compares the machine with what it was before. What the kernel
 // frees in the background may take a moment.
 func (d *demo) leavesNothing() {
-	var remains []string
+	var (
+		remains []string
+		orphans map[string]bool
+	)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
+	for start := time.Now(); time.Since(start) < patience || len(orphans) > 0 && time.Since(start) < orphanPatience; <-tick.C {
 		now, err := takeInventory()
 		if err != nil {
 			d.check(false, "look for leftovers: %v", err)
 			return
 		}
-		if remains = d.before.remains(now); len(remains) == 0 {
+		remains, orphans = d.before.remains(now), d.before.orphans(now, orphans)
+		if len(remains)+len(orphans) == 0 {
 			break
 		}
 	}
+	remains = append(remains, slices.Sorted(maps.Keys(orphans))...)
 	d.check(len(remains) == 0, "no link, pinned or loaded BPF object, route, rule, namespace, goroutine or descriptor remains%s",
 		prefixed(": ", strings.Join(remains, ", ")))
 }

@@ -6,11 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/weft-project/weft/internal/netns"
+	"github.com/weft-project/weft/internal/cluster"
 )
 
 const lockFile = "/run/weft-demo.lock"
@@ -29,16 +28,7 @@ func lock() (unlock func() error, err error) {
 		}
 		return nil, errors.Join(err, file.Close())
 	}
-	names, err := netns.List()
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	for _, name := range names {
-		if strings.HasPrefix(name, prefix) {
-			err = errors.Join(err, netns.Delete(name))
-		}
-	}
-	if err != nil {
+	if err := cluster.Sweep(prefix, dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("remove what a killed demo left: %w", err), file.Close())
 	}
 	return func() error { return errors.Join(os.Remove(lockFile), file.Close()) }, nil

@@ -13,16 +13,19 @@ import (
 // report prints what happens and keeps what went wrong.
 type report struct {
 	out    io.Writer
+	total  int           // number of steps
+	now    int           // the step
 	pause  *bufio.Reader // nil: do not wait between the steps
 	failed []string
 }
 
-func (r *report) step(n int, title string) {
-	if n > 1 && r.pause != nil {
+func (r *report) step(title string) {
+	r.now++
+	if r.now > 1 && r.pause != nil {
 		fmt.Fprint(r.out, "\n-- press Enter --")
 		_, _ = r.pause.ReadString('\n')
 	}
-	fmt.Fprintf(r.out, "\n[%d/%d] %s\n", n, steps, title)
+	fmt.Fprintf(r.out, "\n[%d/%d] %s\n", r.now, r.total, title)
 }
 
 func (r *report) say(format string, args ...any) {

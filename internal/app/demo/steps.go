@@ -14,13 +14,33 @@ import (
 	"github.com/weft-project/weft/internal/traffic"
 )
 
-const nic = "nsm-1" // the interface that a workload gains first
+const (
+	nic           = "nsm-1" // the interface that a workload gains first
+	firstReplicas = 2       // of trench-a, before anything changes
+)
+
+// startSites makes the outside of both networks and the load balancers of the
+// first.
+func (d *demo) startSites(ctx context.Context) (err error) {
+	if d.a, err = cluster.NewSite(d.topo, "a", 1); err != nil {
+		return err
+	}
+	if d.b, err = cluster.NewSite(d.topo, "b", 2); err != nil {
+		return err
+	}
+	for number := range firstReplicas {
+		if err := d.startReplica(ctx, d.a, "trench-a", "a", byte(number+1)); err != nil {
+			return err
+		}
+	}
+	return d.a.Route(vips, 1, 2)
+}
 
 // attachThree is the second half of step 2.
-func (d *demo) attachThree(context.Context) error {
+func (d *demo) attachThree(ctx context.Context) error {
 	for _, w := range d.workloads[:3] {
 		start := time.Now()
-		if err := d.attach(w, nic, "lb.trench-a"); err != nil {
+		if err := w.attach(nic, "lb.trench-a"); err != nil {
 			return err
 		}
 		d.took(start, "%s: weft attachment add lb.trench-a --stream web", w.Name)
@@ -28,21 +48,20 @@ func (d *demo) attachThree(context.Context) error {
 			return err
 		}
 	}
-	return d.allInTables(3)
+	return d.inTables(ctx, 3)
 }
 
 // attach runs the command that a user would type inside the workload.
-func (d *demo) attach(w *cluster.Process, iface, service string) error {
-	return d.cli(w.NetNS, d.stack.WorkloadSocket(),
-		"attachment", "add", service, "--name", w.Name+"-"+iface, "--interface", iface, "--stream", "web")
+func (w *workload) attach(iface, service string) error {
+	return w.cli("attachment", "add", service, "--name", w.Name+"-"+iface, "--interface", iface, "--stream", "web")
 }
 
-func (d *demo) detach(w *cluster.Process, iface string) error {
-	return d.cli(w.NetNS, d.stack.WorkloadSocket(), "attachment", "delete", w.Name+"-"+iface)
+func (w *workload) detach(iface string) error {
+	return w.cli("attachment", "delete", w.Name+"-"+iface)
 }
 
 // describe prints what the kernel of the workload shows, not what we believe.
-func (d *demo) describe(w *cluster.Process, iface string) error {
+func (d *demo) describe(w *workload, iface string) error {
 	return nl.Do(w.NetNS, func(h *nl.Handle) error {
 		link, err := h.LinkByName(iface)
 		if err != nil {
@@ -69,20 +88,8 @@ func (d *demo) describe(w *cluster.Process, iface string) error {
 			}
 		}
 		d.say("    %s %s  %s", link.Name, link.MAC, strings.Join(texts, " "))
-		d.say("    policy routes for sources %s over %d replicas", strings.Join(from, ", "), len(d.replicas))
+		d.say("    policy routes for sources %s over %d replicas", strings.Join(from, ", "), firstReplicas)
 		return nil
-	})
-}
-
-// allInTables waits until every replica of trench-a balances over n workloads.
-func (d *demo) allInTables(n int) error {
-	return await(fmt.Sprintf("%d targets in the tables of every replica", n), func() bool {
-		for _, r := range d.replicas {
-			if r.Trench() == "trench-a" && r.Serving("web") != n {
-				return false
-			}
-		}
-		return true
 	})
 }
 
@@ -100,7 +107,7 @@ func await(what string, ok func() bool) error {
 
 // exchange is step 3.
 func (d *demo) exchange(context.Context) error {
-	d.step(3, "From outside: 400 TCP connections and 400 UDP exchanges to the VIPs, IPv4 and IPv6")
+	d.step("From outside: 400 TCP connections and 400 UDP exchanges to the VIPs, IPv4 and IPv6")
 	for _, network := range []string{"tcp", "udp"} {
 		start := time.Now()
 		t := traffic.AskMany(d.a.Dial(), network, destinations(webPort), 400, 16, 2*time.Second)
@@ -129,38 +136,19 @@ func errorText(err error) string {
 	return " (" + err.Error() + ")"
 }
 
-// killOne is step 5.
-func (d *demo) killOne(ctx context.Context) error {
-	d.step(5, "A workload's namespace is killed")
-	victim := d.workloads[3]
-	d.begin()
-	start := time.Now()
-	if err := d.topo.Remove(victim.Name); err != nil {
-		return err
+// blackout checks for how long packets went to what is there no more.
+func (d *demo) blackout(w traffic.Window, since time.Time, limit time.Duration, what, after string) {
+	took := time.Duration(0)
+	if w.LastLost.After(since) {
+		took = w.LastLost.Sub(since)
 	}
-	if err := victim.Kill(); err != nil {
-		return err
-	}
-	w, err := d.observe(ctx)
-	if err != nil {
-		return err
-	}
-	blackout := time.Duration(0)
-	if w.LastLost.After(start) {
-		blackout = w.LastLost.Sub(start)
-	}
-	d.check(blackout <= 100*time.Millisecond,
-		"%s out of the tables: last packet sent to it %s after the kill (limit 100 ms), %d packets lost",
-		victim.Name, millis(blackout), w.Lost)
-	d.summary(w)
-	d.workloads = d.workloads[:3]
-	return d.allInTables(3)
+	d.check(took <= limit, "%s %s after %s (limit %d ms), %d packets lost", what, millis(took), after, limit.Milliseconds(), w.Lost)
 }
 
-// detachAll is step 6.
+// detachAll is the last step.
 func (d *demo) detachAll() error {
 	d.stopTraffic()
-	d.step(6, "Everything detaches")
+	d.step("Everything detaches")
 	for _, w := range d.workloads {
 		ifaces, err := interfaces(w.NetNS)
 		if err != nil {
@@ -168,7 +156,7 @@ func (d *demo) detachAll() error {
 		}
 		for _, iface := range ifaces {
 			start := time.Now()
-			if err := d.detach(w, iface); err != nil {
+			if err := w.detach(iface); err != nil {
 				return err
 			}
 			d.took(start, "%s: weft attachment delete %s-%s", w.Name, w.Name, iface)
@@ -197,7 +185,7 @@ func interfaces(path string) (names []string, err error) {
 }
 
 // pristine checks that a workload is as it was before, and still the same.
-func (d *demo) pristine(w *cluster.Process) error {
+func (d *demo) pristine(w *workload) error {
 	ifaces, err := interfaces(w.NetNS)
 	if err != nil {
 		return err

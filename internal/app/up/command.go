@@ -3,6 +3,7 @@
 package up
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -78,5 +79,5 @@ func run(cmd *cobra.Command, config Config) error {
 	config.Log.Info("up", "agent", stack.WorkloadSocket(), "admin", stack.AdminSocket())
 	<-ctx.Done()
 	stop() // a second interrupt ends the process at once
-	return stack.Stop()
+	return errors.Join(stack.Stop(), config.removePins())
 }

@@ -5,7 +5,12 @@ package up
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/weft-project/weft/internal/bpffs"
 )
@@ -25,4 +30,18 @@ func (c Config) pins() string {
 	}
 	sum := sha256.Sum256([]byte(filepath.Clean(c.RunDir)))
 	return filepath.Join(bpffs.Default, "weft", hex.EncodeToString(sum[:6]))
+}
+
+// removePins removes the directories that nothing is pinned in any more.
+func (c Config) removePins() error {
+	if c.PinDir == "" {
+		return nil
+	}
+	for _, dir := range []string{filepath.Join(c.PinDir, forwarderPins), c.PinDir} {
+		err := os.Remove(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+			return fmt.Errorf("pin-dir: %w", err)
+		}
+	}
+	return nil
 }

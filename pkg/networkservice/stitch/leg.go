@@ -41,8 +41,8 @@ func legOf(ctx context.Context, conn *networkservice.Connection, sent time.Time)
 
 	leg := stitch.Leg{
 		ID:       conn.GetId(),
-		Client:   p.side(ctx, "client", conn.GetMechanism(), tunnelmech.ClientTunnel(ctx)),
-		Endpoint: p.side(ctx, "endpoint", kernelmech.Endpoint(ctx), tunnelmech.EndpointTunnel(ctx)),
+		Client:   p.side(ctx, "client", conn.GetMechanism(), tunnelmech.ClientTunnel(ctx), tunnelmech.ClientFormer(ctx)),
+		Endpoint: p.side(ctx, "endpoint", kernelmech.Endpoint(ctx), tunnelmech.EndpointTunnel(ctx), tunnelmech.EndpointFormer(ctx)),
 	}
 	leg.Client.MAC = p.mac("ethernet_context.src_mac", ethernet.GetSrcMac())
 	leg.Client.Addresses = src
@@ -111,9 +111,9 @@ func (p *parser) bad(format string, args ...any) {
 	p.errs = append(p.errs, fmt.Errorf(format, args...))
 }
 
-func (p *parser) side(ctx context.Context, name string, m *networkservice.Mechanism, tunnel *stitch.Tunnel) stitch.Side {
+func (p *parser) side(ctx context.Context, name string, m *networkservice.Mechanism, tunnel *stitch.Tunnel, former []netip.Addr) stitch.Side {
 	if tunnel != nil {
-		return stitch.Side{Tunnel: tunnel}
+		return stitch.Side{Tunnel: tunnel, Former: former}
 	}
 	parameters := m.GetParameters()
 	path, err := fd.Path(ctx, parameters[kernel.NetNSURL])

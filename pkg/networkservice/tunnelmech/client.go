@@ -189,10 +189,10 @@ func (c *client) agree(ctx context.Context, id string, conn *networkservice.Conn
 	if p.vni == 0 {
 		return wrong(errors.New("mechanism parameter vni: is missing"))
 	}
-	t, mtu, err := c.path(ctx, id, p.kind, p.src, p.dst)
+	w, err := c.path(ctx, id, p.kind, p.src, p.dst)
 	if err != nil {
 		return state{}, err
 	}
-	t.VNI, t.Signals = p.vni, p.dst.weft
-	return state{tunnel: &t, params: p, mtu: mtu}, nil
+	w.tunnel.VNI, w.tunnel.Signals = p.vni, p.dst.weft
+	return state{tunnel: &w.tunnel, former: w.former, params: p, mtu: w.mtu}, nil
 }

@@ -149,7 +149,7 @@ func (s *server) accept(ctx context.Context, conn *networkservice.Connection, of
 	if p.dst, err = s.self(p.kind); err != nil {
 		return state{}, err
 	}
-	t, mtu, err := s.path(ctx, conn.GetId(), p.kind, p.dst, p.src)
+	w, err := s.path(ctx, conn.GetId(), p.kind, p.dst, p.src)
 	if err != nil {
 		return state{}, err
 	}
@@ -158,12 +158,12 @@ func (s *server) accept(ctx context.Context, conn *networkservice.Connection, of
 			err = errors.Join(err, s.Encrypted.Leave(conn.GetId()))
 		}
 	}()
-	t.Signals = p.src.weft
-	if p.vni, err = s.reserve(conn.GetId(), t, p.vni); err != nil {
+	w.tunnel.Signals = p.src.weft
+	if p.vni, err = s.reserve(conn.GetId(), w.tunnel, p.vni); err != nil {
 		return state{}, err
 	}
-	t.VNI = p.vni
-	return state{tunnel: &t, params: p, mtu: mtu}, nil
+	w.tunnel.VNI = p.vni
+	return state{tunnel: &w.tunnel, former: w.former, params: p, mtu: w.mtu}, nil
 }
 
 // reserve prefers the VNI that the other node knows. When it has become another

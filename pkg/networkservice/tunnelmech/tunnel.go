@@ -76,12 +76,20 @@ func ClientTunnel(ctx context.Context) *stitch.Tunnel { return load(ctx, false).
 // on this one, or has not answered yet.
 func EndpointTunnel(ctx context.Context) *stitch.Tunnel { return load(ctx, true).tunnel }
 
+// ClientFormer and EndpointFormer return the addresses besides the tunnel's that
+// the other node may still send from.
+func ClientFormer(ctx context.Context) []netip.Addr { return load(ctx, false).former }
+
+// EndpointFormer is ClientFormer for the endpoint's node.
+func EndpointFormer(ctx context.Context) []netip.Addr { return load(ctx, true).former }
+
 type key struct{}
 
 // state is what is known of one side of a connection. It is replaced, not
 // changed.
 type state struct {
 	tunnel *stitch.Tunnel
+	former []netip.Addr
 	params *params // as agreed
 	mtu    int
 }
