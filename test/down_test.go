@@ -29,6 +29,7 @@ func TestDown(t *testing.T) {
 	b := newCluster(t, cluster.Options{Nodes: 2, Together: true}, true)
 	b.configure(func(c *up.Config) { c.Mechanism = "wireguard" })
 	b.start()
+	b.checks("as it should be", false)
 	before := map[*cluster.Node][]string{}
 	var objects bpf.Objects
 	for _, n := range b.Nodes {

@@ -43,6 +43,8 @@ var faults = []fault{
 	{name: "the state directory is full", inject: fullDisk, stateSize: 1 << 20},
 	{name: "the BPF file system is unmounted", inject: unmounted},
 	{name: "pins are removed by hand", inject: unpinned},
+	{name: "kill -9 of forwarders whose BPF file system is another", inject: afterwards(unmounted)},
+	{name: "kill -9 of forwarders whose pins are removed", inject: afterwards(unpinned)},
 	{name: "the registry is slow", inject: slowRegistry},
 	{name: "200 attach and detach a second", inject: churn},
 	{name: "attach and detach without a pause", inject: busyChurn},
