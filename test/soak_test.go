@@ -215,7 +215,7 @@ func (s *soak) calm(round uint64) {
 	to := s.steady.Mark()
 	w := s.steady.Between(from, to)
 	var found []string
-	if w.Lost > 0 {
+	if w.Lost > 0 && len(s.servers()) > 0 {
 		found = append(found, fmt.Sprintf("%d of %d packets lost", w.Lost, w.Sent))
 	}
 	for name, n := range s.drops() {

@@ -114,6 +114,7 @@ func (p *port) want() config {
 	if p.inherited != nil {
 		c.inherit(*p.inherited)
 	}
+	c.routes.onlyFrom(c.addresses)
 	return c
 }
 
