@@ -99,6 +99,45 @@ func TestDown(t *testing.T) {
 	b.reach(webPort, slices.DeleteFunc(slices.Clone(b.workloads), func(w *cluster.Workload) bool { return w.Node == b.Nodes[0] })...)
 }
 
+// TestForwarderCleanup is TestDown for a forwarder of its own.
+func TestForwarderCleanup(t *testing.T) {
+	testutil.Require(t, "bpf", "netns")
+	b := newCluster(t, cluster.Options{}, false)
+	b.start()
+	n := b.Nodes[0]
+	check := exec.Command(weftBinary(t), "check", "--socket", n.Socket("forwarder-admin"))
+	if out, err := check.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "no differences" {
+		t.Errorf("weft check of the forwarder: %v, %s", err, out)
+	}
+	cleanup := func(more ...string) (string, error) {
+		args := append([]string{"cluster-process", "--"}, n.ForwarderCommand()...)
+		cmd := exec.Command(weftBinary(t), append(append(args, "--cleanup"), more...)...)
+		cmd.Env = append(os.Environ(), n.ForwarderEnvironment()...)
+		_, err := cmd.StdinPipe() // it ends with its input
+		must(t, err)
+		var out strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &out
+		must(t, netns.Do(n.NetNS, cmd.Start))
+		err = cmd.Wait()
+		return out.String(), err
+	}
+	if out, err := cleanup(); err == nil || !strings.Contains(out, "it runs: somebody answers on") {
+		t.Errorf("cleanup while it runs: %v, %s", err, out)
+	}
+	must(t, n.Processes[cluster.Forwarder].Kill())
+	if out, err := cleanup("--dry-run"); err != nil || !strings.Contains(out, "would remove pin ") {
+		t.Errorf("dry run: %v, %s", err, out)
+	}
+	b.reach(webPort, b.workloads...)
+	if out, err := cleanup(); err != nil || !strings.Contains(out, "removed pin ") {
+		t.Errorf("cleanup: %v, %s", err, out)
+	}
+	if out, err := cleanup(); err != nil || !strings.Contains(out, "nothing to remove") {
+		t.Errorf("a second cleanup: %v, %s", err, out)
+	}
+	b.empty(n)
+}
+
 // weftIn runs a command in a node's namespace, with its configuration.
 func weftIn(b *bed, n *cluster.Node, args ...string) (string, error) {
 	args = slices.Insert(args, 1, "--config", filepath.Join(n.Dir, "up.yaml"))
