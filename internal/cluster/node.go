@@ -138,6 +138,9 @@ func (n *Node) addComponents() error {
 	if onStop := n.cluster.options.OnStop; onStop != "" {
 		forwarder = append(forwarder, "--on-stop", onStop)
 	}
+	if rotation := n.cluster.options.KeyRotation; rotation != 0 {
+		forwarder = append(forwarder, "--key-rotation", rotation.String())
+	}
 	n.add(Forwarder, n.Socket(Forwarder), []string{
 		"NSM_NAME=forwarder-" + n.Name, "NSM_CONNECT_TO=" + n.url(Manager), "NSM_LISTEN_ON=" + n.url(Forwarder),
 		"NSM_TUNNEL_IP=" + n.IPv4.String(),
