@@ -73,7 +73,7 @@ type bed struct {
 
 // newBed starts a cluster with two load balancers and four workloads spread
 // over the nodes, and traffic to all of them.
-func newBed(t *testing.T, o cluster.Options, pinned bool) *bed {
+func newBed(t *testing.T, nodes int, f fault) *bed {
 	t.Helper()
 	b := newCluster(t, o, pinned)
 	b.start()
@@ -85,7 +85,10 @@ func newBed(t *testing.T, o cluster.Options, pinned bool) *bed {
 func newCluster(t *testing.T, o cluster.Options, pinned bool) *bed {
 	t.Helper()
 	testutil.CheckLeaks(t)
-	o.Prefix, o.Binary, o.Manifests = testutil.RandomName("wf")+"-", weftBinary(t), examples.Demo
+	o := cluster.Options{
+		Prefix: testutil.RandomName("wf") + "-", Binary: weftBinary(t), Manifests: examples.Demo,
+		Nodes: nodes, Together: f.together, StateSize: f.stateSize, KeyRotation: f.keyRotation,
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), faultTime)
 	t.Cleanup(cancel)
 	c, err := cluster.New(o)
@@ -99,10 +102,15 @@ func newCluster(t *testing.T, o cluster.Options, pinned bool) *bed {
 	})
 	b.site, err = cluster.NewSite(c.Namespaces, "a", 1)
 	must(t, err)
+	mechanism := ""
+	if f.encrypted {
+		mechanism = "wireguard"
+	}
 	for i := range 2 {
 		number := byte(i + 1)
 		r, err := b.node(i).AddReplica(fmt.Sprintf("lb-%d", number), cluster.ReplicaOptions{
-			Trench: "trench-a", Conduit: "lb", Site: b.site, Number: number, TableSize: tableSize, Pinned: pinned,
+			Trench: "trench-a", Conduit: "lb", Site: b.site, Number: number, TableSize: tableSize, Pinned: f.pinned,
+			Mechanism: mechanism,
 		})
 		must(t, err)
 		b.replicas = append(b.replicas, r)
@@ -145,9 +153,8 @@ func (b *bed) addWorkload(n *cluster.Node, name string) *cluster.Workload {
 	b.t.Helper()
 	w, err := n.AddWorkload(b.ctx, name, webPort, apiPort)
 	must(b.t, err)
-	// A load balancer that has just started, or just got its resources, may not
-	// know the stream yet, and an agent may be on its way back.
-	for _, err = w.Attach(b.ctx, "lb.trench-a", nic, "web"); again(err); {
+	// An agent may be on its way back.
+	for _, err = w.Attach(b.ctx, "lb.trench-a", nic, "web"); status.Code(err) == codes.Unavailable; {
 		_, err = w.Attach(b.ctx, "lb.trench-a", nic, "web")
 	}
 	must(b.t, err)
@@ -156,11 +163,6 @@ func (b *bed) addWorkload(n *cluster.Node, name string) *cluster.Workload {
 	}
 	b.workloads = append(b.workloads, w)
 	return w
-}
-
-func again(err error) bool {
-	code := status.Code(err)
-	return code == codes.NotFound || code == codes.Unavailable
 }
 
 // reach waits until all workloads answer, and nobody else.

@@ -69,6 +69,20 @@ func nft(b *bed, n *cluster.Node, rules string) {
 	}
 }
 
+// keyAge is how old keys get where their rotation is the fault.
+const keyAge = 2 * time.Second
+
+// rotate waits until there are new keys and has every workload's connections use
+// them.
+func rotate(b *bed) {
+	b.wait(2 * keyAge)
+	for _, w := range b.workloads {
+		must(b.t, w.Update(b.ctx, nic, []string{"api"}, nil))
+		must(b.t, w.Update(b.ctx, nic, nil, []string{"api"}))
+	}
+	b.wait(2 * keyAge)
+}
+
 // nodeDies takes a node without load balancer away with all that is on it, for
 // good.
 func nodeDies(b *bed) {

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weft-project/weft/internal/cluster"
 	"github.com/weft-project/weft/internal/testutil"
 	"github.com/weft-project/weft/internal/traffic"
 )
@@ -27,6 +26,11 @@ type fault struct {
 	together bool
 	// pinned load balancers outlive their processes.
 	pinned bool
+	// encrypted has the workloads on other nodes reach the load balancers by
+	// WireGuard only.
+	encrypted bool
+	// keyRotation is how old the keys get; 0 is the default.
+	keyRotation time.Duration
 	// stateSize is the room of a node's state directory; 0 is the disk's.
 	stateSize int
 	// local is for one node only, remote for several only.
@@ -51,7 +55,7 @@ func TestFaults(t *testing.T) {
 				if why, pending := pendingFaults[name]; pending && os.Getenv("WEFT_TEST_PENDING") == "" {
 					t.Skip(why)
 				}
-				b := newBed(t, cluster.Options{Nodes: nodes, Together: f.together, StateSize: f.stateSize}, f.pinned)
+				b := newBed(t, nodes, f)
 				line := b.try(f)
 				lines = append(lines, fmt.Sprintf("| %d | %s", nodes, line))
 			})

@@ -162,6 +162,33 @@ func TestRefusedAttachChangesNothing(t *testing.T) {
 	})
 }
 
+// An endpoint may be about to learn of a stream that was configured just before.
+func TestAttachWaitsForAnUnknownStream(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		e := w.mesh.add("lb.trench-a", "lb-1", "web")
+		w.mesh.add("lb.trench-a", "lb-2", "web", "new")
+		time.AfterFunc(time.Second, func() {
+			w.mesh.with(e, func(e *fakeEndpoint) { e.streams = append(e.streams, "new") })
+		})
+		began := time.Now()
+		a := w.mustAttach(spec("a", "new"), time.Minute)
+		wantCondition(t, a, attachment.Ready, attachment.True, attachment.ReasonAllLegs)
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("took %v", took)
+		}
+		// One that stays unknown is refused long before the wait is over.
+		began = time.Now()
+		other := spec("b", "nope")
+		other.Interface = "nsm-2"
+		if _, err := w.Attach(t.Context(), other, time.Minute); attachment.KindOf(err) != attachment.NotFound {
+			t.Errorf("error is %v", err)
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("refused after %v", took)
+		}
+	})
+}
+
 func TestUnknownServiceIsNotFound(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {
 		began := time.Now()

@@ -267,10 +267,18 @@ func (e *entry) stream(name string, wasJoined bool) Stream {
 	return Stream{Name: name, State: StreamPending}
 }
 
-// await waits until that generation is ready. A refusal ends the wait at once.
+// unknownGrace is how long a wait goes on though an endpoint does not know what
+// is asked for: it may be about to learn of it, from resources that were applied
+// just before.
+const unknownGrace = 2 * time.Second
+
+// await waits until that generation is ready. A refusal ends the wait at once,
+// but for unknownGrace.
 func (m *Manager) await(ctx context.Context, e *entry, generation int64, wait time.Duration) (Attachment, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	grace, cancelGrace := context.WithTimeout(ctx, unknownGrace)
+	defer cancelGrace()
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -284,21 +292,30 @@ func (m *Manager) await(ctx context.Context, e *entry, generation int64, wait ti
 		superseded, removed := e.generation != generation, e.removed
 		m.mu.Unlock()
 		ready := now.Condition(Ready)
+		learning := KindOf(refusal) == NotFound && grace.Err() == nil
+		var learned <-chan struct{}
+		if learning {
+			learned = grace.Done()
+		}
 		switch {
 		case removed != "":
 			return now, errorf(Precondition, "", "attachment %q is being removed: %s", now.Spec.Name, removed)
 		case superseded:
 			return now, errorf(Precondition, "", "attachment %q has been changed again meanwhile", now.Spec.Name)
-		case refusal != nil:
+		case refusal != nil && !learning:
 			return now, refusal
 		case ready.Status == True && now.Status.ObservedGeneration == generation:
 			return now, nil
 		}
 		select {
 		case <-changed:
+		case <-learned:
 		case <-m.ctx.Done():
 			return now, errorf(Unavailable, "", "the agent is stopping")
 		case <-ctx.Done():
+			if refusal != nil {
+				return now, refusal
+			}
 			return now, notReady(ctx, now.Spec, ready)
 		}
 	}

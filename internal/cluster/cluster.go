@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Options of a cluster. The zero value is one node.
@@ -41,6 +42,8 @@ type Options struct {
 	// OnStop is what becomes of the data path when a component is told to end, keep
 	// or remove: the default of each when empty.
 	OnStop string
+	// KeyRotation is how old a forwarder's keys get; 0: as long as its default.
+	KeyRotation time.Duration
 }
 
 func (o Options) withDefaults() (Options, error) {

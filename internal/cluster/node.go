@@ -154,6 +154,9 @@ func (n *Node) ForwarderCommand() []string {
 	if onStop := n.cluster.options.OnStop; onStop != "" {
 		args = append(args, "--on-stop", onStop)
 	}
+	if rotation := n.cluster.options.KeyRotation; rotation != 0 {
+		args = append(args, "--key-rotation", rotation.String())
+	}
 	return args
 }
 
