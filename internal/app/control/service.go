@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weft-project/weft/internal/app/mesh"
+	"github.com/weft-project/weft/internal/app/service"
 	"github.com/weft-project/weft/internal/cli"
 	"github.com/weft-project/weft/internal/log"
 	"github.com/weft-project/weft/internal/metrics"
@@ -74,6 +75,7 @@ func (c *common) run(cmd *cobra.Command, problem error, start func(context.Conte
 	}
 	ctx, cancel := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
+	service.SaveMemory()
 	log.Setup(cmd.ErrOrStderr(), level)
 	log.ChangeOnSignal(ctx, level)
 	stopMetrics, err := metrics.Serve(c.metrics, prometheus.NewRegistry())

@@ -61,6 +61,7 @@ func Run(ctx context.Context, s Service, args []string, stderr io.Writer) int {
 	if *check {
 		return exitOK
 	}
+	SaveMemory()
 	logger := log.Setup(stderr, level)
 	log.ChangeOnSignal(ctx, level)
 	if err := s.serve(ctx, logger, *address); err != nil {
