@@ -75,6 +75,15 @@ type bed struct {
 // over the nodes, and traffic to all of them.
 func newBed(t *testing.T, o cluster.Options, pinned bool) *bed {
 	t.Helper()
+	b := newCluster(t, o, pinned)
+	b.start()
+	b.startTraffic()
+	return b
+}
+
+// newCluster makes the cluster and the load balancers; nothing runs yet.
+func newCluster(t *testing.T, o cluster.Options, pinned bool) *bed {
+	t.Helper()
 	testutil.CheckLeaks(t)
 	o.Prefix, o.Binary, o.Manifests = testutil.RandomName("wf")+"-", weftBinary(t), examples.Demo
 	ctx, cancel := context.WithTimeout(context.Background(), faultTime)
@@ -98,8 +107,15 @@ func newBed(t *testing.T, o cluster.Options, pinned bool) *bed {
 		must(t, err)
 		b.replicas = append(b.replicas, r)
 	}
-	must(t, c.Start(ctx))
-	if o.Together {
+	return b
+}
+
+// start runs it, with workloads.
+func (b *bed) start() {
+	b.t.Helper()
+	t := b.t
+	must(t, b.Start(b.ctx))
+	if len(b.Nodes[0].Processes) == 1 { // all in one
 		b.apply()
 	}
 	must(t, b.site.Route(vips, 1, 2))
@@ -107,8 +123,6 @@ func newBed(t *testing.T, o cluster.Options, pinned bool) *bed {
 		b.addWorkload(b.node(i), fmt.Sprintf("w%d", i+1))
 	}
 	b.reach(webPort, b.workloads...)
-	b.startTraffic()
-	return b
 }
 
 func (b *bed) node(i int) *cluster.Node { return b.Nodes[i%len(b.Nodes)] }

@@ -10,10 +10,8 @@ import (
 
 // pendingFaults do not hold yet, with the reason. WEFT_TEST_PENDING=1 runs them.
 var pendingFaults = map[string]string{
-	"1-node/kill--9-of-the-load-balancers":  "nothing is lost, but workloads are connected again after 1.8 to 3.6 s, not 1 s",
-	"3-node/restart-of-a-load-balancer":     "some of the answers of workloads on other nodes are lost when it stops",
-	"1-node/200-attach-and-detach-a-second": "nothing is lost, but beside that traffic it does about 30 a second",
-	"3-node/200-attach-and-detach-a-second": "nothing is lost, but beside that traffic it does about 20 a second",
+	"1-node/200-attach-and-detach-a-second": "nothing is lost, but two cores do 10 to 30 a second beside that traffic, and legs of requests that took too long are left",
+	"3-node/200-attach-and-detach-a-second": "nothing is lost, but two cores do 10 to 30 a second beside that traffic, and legs of requests that took too long are left",
 }
 
 // Limits of the issue, for the last packet that may be lost after a fault.
@@ -45,8 +43,11 @@ var faults = []fault{
 	{name: "the state directory is full", inject: fullDisk, stateSize: 1 << 20},
 	{name: "the BPF file system is unmounted", inject: unmounted},
 	{name: "pins are removed by hand", inject: unpinned},
+	{name: "kill -9 of forwarders whose BPF file system is another", inject: afterwards(unmounted)},
+	{name: "kill -9 of forwarders whose pins are removed", inject: afterwards(unpinned)},
 	{name: "the registry is slow", inject: slowRegistry},
 	{name: "200 attach and detach a second", inject: churn},
+	{name: "attach and detach without a pause", inject: busyChurn},
 
 	{name: "a node's link goes down and up", inject: nodeLink, heal: byLiveness + busy, broken: true, remote: true},
 	{name: "two nodes are cut off from each other", inject: partition, heal: byLiveness + busy, broken: true, remote: true},

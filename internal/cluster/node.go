@@ -100,12 +100,18 @@ func (n *Node) MountBPF() error {
 	return nil
 }
 
-// UnmountBPF takes it away, with all that is pinned there.
+// UnmountBPF takes it away, with all that is pinned there. A component may have
+// mounted one of its own.
 func (n *Node) UnmountBPF() error {
-	if err := unix.Unmount(n.BPF, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("unmount BPF file system of %s: %w", n.Name, err)
+	for {
+		err := unix.Unmount(n.BPF, unix.MNT_DETACH)
+		if errors.Is(err, unix.EINVAL) { // none is left
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("unmount BPF file system of %s: %w", n.Name, err)
+		}
 	}
-	return nil
 }
 
 // PinDir is where the forwarder pins.

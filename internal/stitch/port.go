@@ -254,7 +254,7 @@ func (s *Stitcher) configure(t *tx, h *nl.Handle, e *end, want config, fresh, up
 	restore(t, &e.configured)
 	a := applier{
 		tx: t, h: h, in: &e.in, is: is, want: want,
-		tables: &tableLease{set: &s.tables, cookie: e.in.cookie},
+		tables: &tableLease{set: &s.tables, cookie: e.in.cookie}, legs: &s.endpointLegs,
 	}
 	if err := a.apply(); err != nil {
 		return err
