@@ -38,7 +38,14 @@ func (m *manyNodes) killProcesses(ctx context.Context) error {
 		return err
 	}
 	m.took(m.changeMoment, "all workloads are connected to all load balancers again")
-	return m.oneLeavesAndReturns(ctx)
+	if err := m.oneLeavesAndReturns(ctx); err != nil {
+		return err
+	}
+	for _, n := range m.cluster.Nodes {
+		err := cli(n.NetNS, n.Dir, "check")
+		m.check(err == nil, "%s: weft check finds no difference between what is wanted, recorded and there%s", n.Name, errorText(err))
+	}
+	return nil
 }
 
 // survive kills processes and starts them again; nothing may come of it.

@@ -116,6 +116,7 @@ func (m *manyNodes) oneJoinsEncrypted(ctx context.Context) error {
 
 func (m *manyNodes) explore() string {
 	return fmt.Sprintf("export WEFT_SOCKET=%s # of %s; those of the others are beside it\n"+
+		"weft check\n"+
 		"weft attachment show --admin -o wide\n"+
 		"weft stream leave web --admin --attachment w1-%s\n"+
 		"weft attachment delete --admin w1-%s\n"+

@@ -16,20 +16,22 @@ import (
 
 // cli runs a weft command in a child process inside the workload's namespace:
 // the agent takes the caller's namespace from the kernel.
-func (w *workload) cli(args ...string) error {
+func (w *workload) cli(args ...string) error { return cli(w.NetNS, w.socket, args...) }
+
+func cli(path, socket string, args ...string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Env = append(os.Environ(), "WEFT_SOCKET="+w.socket)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	if err := netns.Do(w.NetNS, cmd.Start); err != nil {
+	cmd.Env = append(os.Environ(), "WEFT_SOCKET="+socket)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := netns.Do(path, cmd.Start); err != nil {
 		return err
 	}
 	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("weft %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
+		return fmt.Errorf("weft %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(out.String()))
 	}
 	return nil
 }
