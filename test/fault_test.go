@@ -37,6 +37,14 @@ type fault struct {
 	local, remote bool
 }
 
+// rate is how much traffic there is.
+func (f fault) rate() int {
+	if f.encrypted {
+		return encryptedRate
+	}
+	return faultRate
+}
+
 // TestFaults kills, cuts, fills and removes while 20,000 packets a second go
 // through the load balancers, and prints for each fault what was lost.
 func TestFaults(t *testing.T) {
@@ -102,7 +110,7 @@ func (b *bed) try(f fault) string {
 		b.t.Errorf("%d of %d packets lost on flows that did not move while things were adjusted afterwards; dropped by this machine's queues: %d",
 			later.LostUnmoved, later.Sent, noise)
 	}
-	if w.Rate < faultRate/2 {
+	if w.Rate < float64(f.rate())/2 {
 		b.t.Logf("the load did not hold: %.0f packets/s", w.Rate)
 	}
 	return fmt.Sprintf("%s | %d at %.0f/s | %d | %d | %s | %s | %s | %s |", f.name, w.Sent, w.Rate, w.Lost, broken,
