@@ -79,7 +79,7 @@ func NewServer(ctx context.Context, config Config) endpoint.Endpoint {
 	// An endpoint that is gone needs no Close.
 	closer := hop.NewCloser(config.Name, config.Pool, nil, clients...)
 	orphans := orphan.New(config.Name, append([]networkservice.NetworkServiceServer{config.Authorize},
-		elements(connect.NewServer(closer))...)...)
+		elements(gone{connect.NewServer(closer), config.Endpoints})...)...)
 	hub := monitor.New(ctx)
 	return orphans.Wrap(hub.Wrap(endpoint.NewServer(ctx, config.TokenGenerator,
 		endpoint.WithName(config.Name),
