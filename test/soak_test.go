@@ -20,8 +20,12 @@ import (
 )
 
 const (
-	soakSmoke  = 15 * time.Second // without WEFT_TEST_SOAK
-	soakRate   = 500              // numbered requests per second
+	soakSmoke = 15 * time.Second // without WEFT_TEST_SOAK
+	// soakSmokeSeed is of the short form, which shows that the soak itself works
+	// and is to do the same each time.
+	soakSmokeSeed = 1795550893278243244
+
+	soakRate   = 500 // numbered requests per second
 	soakFlows  = 64
 	soakSettle = 60 * time.Second // until everything has to be right again
 	soakWindow = time.Second      // in which nothing may be lost then
@@ -103,7 +107,11 @@ func numberFrom(t *testing.T, variable string, otherwise uint64) uint64 {
 // process, and a workload on each node.
 func newSoak(t *testing.T) *soak {
 	t.Helper()
-	s := &soak{t: t, seed: numberFrom(t, "WEFT_TEST_SEED", uint64(time.Now().UnixNano())), stats: map[string]int{}}
+	seed := uint64(time.Now().UnixNano())
+	if os.Getenv("WEFT_TEST_SOAK") == "" {
+		seed = soakSmokeSeed
+	}
+	s := &soak{t: t, seed: numberFrom(t, "WEFT_TEST_SEED", seed), stats: map[string]int{}}
 	t.Logf("WEFT_TEST_SEED=%d", s.seed)
 	s.start(true)
 	for _, n := range s.Nodes {
