@@ -12,16 +12,19 @@ all: build
 build: ## compile every command into bin/
 	go build -o bin/ ./cmd/...
 
-test: ## install what the tests need, then run all of them with the race detector
+test: ## install what the tests need, then run all of them with the race detector; the table of faults without, because it measures
 	./test/prepare test
 	WEFT_TEST_REQUIRE=bpf,netns,iperf3 go test -race -p 1 -timeout 20m ./...
+	WEFT_TEST_REQUIRE=bpf,netns,nft,clang-19 go test -run '^TestFaults$$' -timeout 15m ./test
 
 test-kernel: ## encryption by a stock Debian kernel's own WireGuard, emulated by qemu
 	./test/prepare vm
 	WEFT_TEST_REQUIRE=bpf,netns,vm go test -v -run '^TestStockKernel$$' -timeout 15m ./internal/wireguard
 
-soak: ## program and model on ten million random packets; repeat a failure with the WEFT_TEST_SEED that it logs
+soak: ## random operations and faults for SOAK (1h), CYCLES (10000) times attach and detach, PAIRS (10 million) random packets; repeat a failure with the WEFT_TEST_SEED that it logs
 	./test/prepare test
+	WEFT_TEST_REQUIRE=bpf,netns WEFT_TEST_SOAK=$(or $(SOAK),1h) go test -run '^TestSoak$$' -v -timeout 24h ./test
+	WEFT_TEST_REQUIRE=bpf,netns WEFT_TEST_CYCLES=$(or $(CYCLES),10000) go test -run '^TestSoakCycles$$' -v -timeout 24h ./test
 	WEFT_TEST_REQUIRE=bpf,netns WEFT_TEST_AGREEMENT=$(or $(PAIRS),10000000) \
 		go test -run '^TestAgreement$$' -v -timeout 24h ./pkg/dataplane/lb
 

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 			}
 			os.Exit(0)
 		}
-		os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], up.NewCommand()))
+		os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], up.NewCommand(), up.NewDownCommand()))
 	}
 	level := log.LevelError
 	if name := os.Getenv("WEFT_LOG"); name != "" {

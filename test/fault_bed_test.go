@@ -78,11 +78,20 @@ type bed struct {
 // over the nodes, and traffic to all of them.
 func newBed(t *testing.T, nodes int, f fault) *bed {
 	t.Helper()
-	testutil.CheckLeaks(t)
-	o := cluster.Options{
-		Prefix: testutil.RandomName("wf") + "-", Binary: weftBinary(t), Manifests: examples.Demo,
+	b := newCluster(t, cluster.Options{
 		Nodes: nodes, Together: f.together, StateSize: f.stateSize, KeyRotation: f.keyRotation,
-	}
+	}, cluster.ReplicaOptions{Pinned: f.pinned, Mechanism: f.mechanism()})
+	b.start()
+	b.startTraffic(f.rate())
+	return b
+}
+
+// newCluster makes the cluster and the load balancers, like r but each with its
+// place; nothing runs yet.
+func newCluster(t *testing.T, o cluster.Options, r cluster.ReplicaOptions) *bed {
+	t.Helper()
+	testutil.CheckLeaks(t)
+	o.Prefix, o.Binary, o.Manifests = testutil.RandomName("wf")+"-", weftBinary(t), examples.Demo
 	ctx, cancel := context.WithTimeout(context.Background(), faultTime)
 	t.Cleanup(cancel)
 	c, err := cluster.New(o)
@@ -96,21 +105,22 @@ func newBed(t *testing.T, nodes int, f fault) *bed {
 	})
 	b.site, err = cluster.NewSite(c.Namespaces, "a", 1)
 	must(t, err)
-	mechanism := ""
-	if f.encrypted {
-		mechanism = "wireguard"
-	}
+	r.Trench, r.Conduit, r.Site, r.TableSize = "trench-a", "lb", b.site, tableSize
 	for i := range 2 {
-		number := byte(i + 1)
-		r, err := b.node(i).AddReplica(fmt.Sprintf("lb-%d", number), cluster.ReplicaOptions{
-			Trench: "trench-a", Conduit: "lb", Site: b.site, Number: number, TableSize: tableSize, Pinned: f.pinned,
-			Mechanism: mechanism,
-		})
+		r.Number = byte(i + 1)
+		replica, err := b.node(i).AddReplica(fmt.Sprintf("lb-%d", r.Number), r)
 		must(t, err)
-		b.replicas = append(b.replicas, r)
+		b.replicas = append(b.replicas, replica)
 	}
-	must(t, c.Start(ctx))
-	if o.Together {
+	return b
+}
+
+// start runs it, with workloads.
+func (b *bed) start() {
+	b.t.Helper()
+	t := b.t
+	must(t, b.Start(b.ctx))
+	if len(b.Nodes[0].Processes) == 1 { // all in one
 		b.apply()
 	}
 	must(t, b.site.Route(vips, 1, 2))
@@ -118,8 +128,6 @@ func newBed(t *testing.T, nodes int, f fault) *bed {
 		b.addWorkload(b.node(i), fmt.Sprintf("w%d", i+1))
 	}
 	b.reach(webPort, b.workloads...)
-	b.startTraffic(f.rate())
-	return b
 }
 
 func (b *bed) node(i int) *cluster.Node { return b.Nodes[i%len(b.Nodes)] }

@@ -19,7 +19,7 @@ import (
 
 func main() {
 	wireguard.MaybeServe()
-	commands := append(cluster.NewCommands(), up.NewCommand(), control.NewRegistryCommand(), control.NewNSMgrCommand(),
+	commands := append(cluster.NewCommands(), up.NewCommand(), up.NewDownCommand(), control.NewRegistryCommand(), control.NewNSMgrCommand(),
 		demo.NewCommand(), bench.NewCommand())
 	os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], commands...))
 }

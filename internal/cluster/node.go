@@ -100,12 +100,18 @@ func (n *Node) MountBPF() error {
 	return nil
 }
 
-// UnmountBPF takes it away, with all that is pinned there.
+// UnmountBPF takes it away, with all that is pinned there. A component may have
+// mounted one of its own.
 func (n *Node) UnmountBPF() error {
-	if err := unix.Unmount(n.BPF, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("unmount BPF file system of %s: %w", n.Name, err)
+	for {
+		err := unix.Unmount(n.BPF, unix.MNT_DETACH)
+		if errors.Is(err, unix.EINVAL) { // none is left
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("unmount BPF file system of %s: %w", n.Name, err)
+		}
 	}
-	return nil
 }
 
 // PinDir is where the forwarder pins.
@@ -134,21 +140,30 @@ func (n *Node) addComponents() error {
 	}
 	n.add(Manager, n.Socket(Manager), nil, "nsmgr", "--name", "nsmgr-"+n.Name, "--log-level", level,
 		"--listen-on", n.url(Manager), "--listen-on", n.tcp(managerPort), "--registry", registry)
-	forwarder := []string{"weft-forwarder", "--pass-socket=false", "--pin-dir", n.PinDir(), "--wireguard-dir", n.WireGuardDir()}
-	if onStop := n.cluster.options.OnStop; onStop != "" {
-		forwarder = append(forwarder, "--on-stop", onStop)
-	}
-	if rotation := n.cluster.options.KeyRotation; rotation != 0 {
-		forwarder = append(forwarder, "--key-rotation", rotation.String())
-	}
-	n.add(Forwarder, n.Socket(Forwarder), []string{
-		"NSM_NAME=forwarder-" + n.Name, "NSM_CONNECT_TO=" + n.url(Manager), "NSM_LISTEN_ON=" + n.url(Forwarder),
-		"NSM_TUNNEL_IP=" + n.IPv4.String(),
-	}, forwarder...)
+	n.add(Forwarder, n.Socket(Forwarder), n.ForwarderEnvironment(), n.ForwarderCommand()...)
 	n.add(Agent, n.Socket("admin"), []string{"NSM_CONNECT_TO=" + n.url(Manager)},
 		"weft-agent", "--node", n.Name, "--socket", n.Socket(Agent), "--admin-socket", n.Socket("admin"),
 		"--state-dir", filepath.Join(n.StateDir, "agent"))
 	return nil
+}
+
+// ForwarderCommand is the command line of the node's forwarder.
+func (n *Node) ForwarderCommand() []string {
+	args := []string{"weft-forwarder", "--pass-socket=false", "--pin-dir", n.PinDir(), "--wireguard-dir", n.WireGuardDir(),
+		"--admin-socket", n.Socket("forwarder-admin")}
+	if onStop := n.cluster.options.OnStop; onStop != "" {
+		args = append(args, "--on-stop", onStop)
+	}
+	if rotation := n.cluster.options.KeyRotation; rotation != 0 {
+		args = append(args, "--key-rotation", rotation.String())
+	}
+	return args
+}
+
+// ForwarderEnvironment is its environment, beside this process's own.
+func (n *Node) ForwarderEnvironment() []string {
+	return []string{"NSM_NAME=forwarder-" + n.Name, "NSM_CONNECT_TO=" + n.url(Manager), "NSM_LISTEN_ON=" + n.url(Forwarder),
+		"NSM_TUNNEL_IP=" + n.IPv4.String()}
 }
 
 func (n *Node) add(component, socket string, env []string, args ...string) {

@@ -3,12 +3,14 @@
 package nl
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	vnl "github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,16 +32,43 @@ func (h *Handle) Addresses(index int) ([]netip.Prefix, error) {
 // AddressOwners returns for every address of the namespace the indices of the
 // interfaces that have it.
 func (h *Handle) AddressOwners() (map[netip.Addr][]int, error) {
-	found, err := dump(func() ([]netlink.Addr, error) { return h.lib.AddrList(nil, unix.AF_UNSPEC) })
+	messages, err := dump(func() ([][]byte, error) {
+		req := vnl.NewNetlinkRequest(unix.RTM_GETADDR, unix.NLM_F_DUMP)
+		req.Sockets = h.raw
+		req.AddData(vnl.NewIfAddrmsg(unix.AF_UNSPEC))
+		return req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWADDR)
+	})
 	if err != nil {
 		return nil, wrap(err, "list addresses")
 	}
-	owners := make(map[netip.Addr][]int, len(found))
-	for _, a := range found {
-		addr := fromIP(a.IP)
-		owners[addr] = append(owners[addr], a.LinkIndex)
+	owners := make(map[netip.Addr][]int, len(messages))
+	for _, message := range messages {
+		if addr, index := parseOwner(message); addr.IsValid() {
+			owners[addr] = append(owners[addr], index)
+		}
 	}
 	return owners, nil
+}
+
+// parseOwner reads nothing of an RTM_NEWADDR but the address and the interface,
+// because there may be thousands. The address is IFA_LOCAL where there is one:
+// IFA_ADDRESS may be the peer's.
+func parseOwner(message []byte) (addr netip.Addr, index int) {
+	if len(message) < unix.SizeofIfAddrmsg {
+		return netip.Addr{}, 0
+	}
+	index = int(binary.NativeEndian.Uint32(message[4:]))
+	for rest := message[unix.SizeofIfAddrmsg:]; len(rest) >= unix.SizeofRtAttr; {
+		size, kind := int(binary.NativeEndian.Uint16(rest)), binary.NativeEndian.Uint16(rest[2:])
+		if size < unix.SizeofRtAttr || size > len(rest) {
+			break
+		}
+		if kind == unix.IFA_LOCAL || kind == unix.IFA_ADDRESS && !addr.IsValid() {
+			addr, _ = netip.AddrFromSlice(rest[unix.SizeofRtAttr:size])
+		}
+		rest = rest[min(len(rest), (size+unix.RTA_ALIGNTO-1)&^(unix.RTA_ALIGNTO-1)):]
+	}
+	return addr.Unmap(), index
 }
 
 // AddAddress adds an address, an IPv6 address without duplicate address

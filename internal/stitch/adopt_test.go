@@ -110,6 +110,27 @@ func TestAdoptedLegChanges(t *testing.T) {
 	}
 }
 
+// A leg can go while another one of its interface is not claimed yet: the routes
+// that are kept for that one have lost the address that they came from.
+func TestDisconnectAmongAdopted(t *testing.T) {
+	testutil.Require(t, "bpf", "netns")
+	testutil.CheckLeaks(t)
+	n := newNode(t, pinned(t))
+	n.connect(t, n.leg(0))
+	want := n.state(t)
+	n.connect(t, n.leg(1))
+	n.restart(t)
+	n.connect(t, n.leg(1))
+	if vacated, err := n.Vacate(t.Context(), "leg-1"); err != nil || !vacated {
+		t.Fatal(vacated, err)
+	}
+	n.disconnect(t, "leg-1")
+	n.connect(t, n.leg(0))
+	if diff := cmp.Diff(want, n.state(t)); diff != "" {
+		t.Errorf("left or lost: %s", diff)
+	}
+}
+
 // What nobody claims goes after the grace period, and nothing else.
 func TestCollect(t *testing.T) {
 	testutil.Require(t, "bpf", "netns")

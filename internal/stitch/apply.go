@@ -18,6 +18,7 @@ type applier struct {
 	is     reality
 	want   config
 	tables *tableLease
+	legs   *legSet
 }
 
 // apply makes the differences. Routes need the interface up: while it is
@@ -34,7 +35,7 @@ func (a *applier) apply() error {
 			missing = append(missing, address)
 		}
 	}
-	shared, err := a.in.checkAddresses(a.h, missing, a.want.vip)
+	shared, err := a.checkAddresses(missing)
 	if err != nil {
 		return err
 	}

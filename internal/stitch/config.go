@@ -142,6 +142,17 @@ func (rs routes) inherit(old routes) {
 	}
 }
 
+// onlyFrom leaves the choice of the source to the kernel where the address is not
+// on the interface (any more): it takes no route from an address that it has not.
+func (rs routes) onlyFrom(addresses []netip.Prefix) {
+	for prefix, to := range rs {
+		if !slices.ContainsFunc(addresses, func(a netip.Prefix) bool { return a.Addr() == to.source }) {
+			to.source = netip.Addr{}
+			rs[prefix] = to
+		}
+	}
+}
+
 // vip reports whether packets with the address take the routes of a policy.
 func (c config) vip(addr netip.Addr) bool {
 	for from := range c.policies {

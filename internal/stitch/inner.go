@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 
 	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/internal/nl"
@@ -190,43 +189,6 @@ func (in *inner) netRoute(prefix netip.Prefix, h hops, table int) nl.Route {
 		r.Multipath = append(r.Multipath, nl.NextHop{Index: in.index, Gateway: gateway, OnLink: gateway.IsValid()})
 	}
 	return r
-}
-
-// checkAddresses refuses addresses that another interface of the namespace
-// has: replies would leave by either. Only a VIP may be on several of our
-// interfaces, because its policies keep its networks apart; shared says so.
-func (in *inner) checkAddresses(h *nl.Handle, missing []netip.Prefix, vip func(netip.Addr) bool) (shared bool, err error) {
-	if len(missing) == 0 {
-		return false, nil
-	}
-	owners, err := h.AddressOwners()
-	if err != nil {
-		return false, err
-	}
-	for _, a := range missing {
-		for _, index := range owners[a.Addr()] {
-			if index == in.index {
-				continue
-			}
-			name := fmt.Sprint("interface ", index)
-			link, err := h.LinkByIndex(index)
-			if errors.Is(err, nl.ErrNotFound) {
-				continue // it went while we were looking
-			}
-			if err == nil {
-				if strings.HasPrefix(link.Alias, endpointAlias) {
-					continue // all legs of an endpoint have its address
-				}
-				if vip(a.Addr()) && strings.HasPrefix(link.Alias, clientAlias) {
-					shared = true
-					continue
-				}
-				name = link.Name
-			}
-			return false, fmt.Errorf("address %s of %s is on %s: %w", a, in.name, name, ErrAddressTaken)
-		}
-	}
-	return shared, nil
 }
 
 // markReplies makes the replies of TCP connections carry the mark of their

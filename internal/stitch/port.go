@@ -114,6 +114,7 @@ func (p *port) want() config {
 	if p.inherited != nil {
 		c.inherit(*p.inherited)
 	}
+	c.routes.onlyFrom(c.addresses)
 	return c
 }
 
@@ -254,7 +255,7 @@ func (s *Stitcher) configure(t *tx, h *nl.Handle, e *end, want config, fresh, up
 	restore(t, &e.configured)
 	a := applier{
 		tx: t, h: h, in: &e.in, is: is, want: want,
-		tables: &tableLease{set: &s.tables, cookie: e.in.cookie},
+		tables: &tableLease{set: &s.tables, cookie: e.in.cookie}, legs: &s.endpointLegs,
 	}
 	if err := a.apply(); err != nil {
 		return err

@@ -147,15 +147,16 @@ type Stitcher struct {
 	stop    context.CancelFunc
 	work    sync.WaitGroup // refreshes and deletions under way
 
-	mu         sync.Mutex
-	closed     bool
-	ports      map[portKey]*port
-	legs       map[string]*port // by leg id
-	byIndex    map[int]*port    // by outer end of client and endpoint
-	far        map[xconnect.TunnelKey]*far
-	vnis       vniSet
-	departures map[int]*departure // by outer end that is being deleted
-	tables     tableSet           // has a lock of its own
+	mu           sync.Mutex
+	closed       bool
+	ports        map[portKey]*port
+	legs         map[string]*port // by leg id
+	byIndex      map[int]*port    // by outer end of client and endpoint
+	far          map[xconnect.TunnelKey]*far
+	vnis         vniSet
+	departures   map[int]*departure // by outer end that is being deleted
+	tables       tableSet           // has a lock of its own, as the next has
+	endpointLegs legSet
 }
 
 // New opens the cross-connect and starts to follow the links of the node.

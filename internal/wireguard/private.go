@@ -105,6 +105,28 @@ func lockDir(dir string) (*os.File, error) {
 	return file, nil
 }
 
+// Remains describes what a Manager with the directory has left behind, one thing
+// each.
+func Remains(dir string) ([]string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	sockets, err := filepath.Glob(filepath.Join(escape(dir), namePrefix+"*.sock"))
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, socket := range sockets {
+		found = append(found, "WireGuard process at "+socket)
+	}
+	path := netns.Path(privateName(dir))
+	if _, err := os.Lstat(path); err == nil {
+		found = append(found, "namespace "+path)
+	}
+	return found, nil
+}
+
 // Remove ends what a Manager with the directory has left behind: processes,
 // interfaces, the private namespace. Nothing there is no error.
 func Remove(dir string) error {

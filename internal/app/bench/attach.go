@@ -5,7 +5,9 @@ package bench
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,7 +58,10 @@ the way to the next level it attaches several at a time and takes the rate.`,
 			if os.Geteuid() != 0 {
 				return fmt.Errorf("bench attach makes network namespaces and needs root")
 			}
-			report, err := measureAttach(cmd.Context(), options)
+			// Namespaces and processes have to go, whoever ends it.
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			report, err := measureAttach(ctx, options)
 			if err != nil {
 				return err
 			}

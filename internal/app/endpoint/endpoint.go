@@ -106,6 +106,7 @@ func (c *Component) startBalancer(ctx context.Context, deps Deps) error {
 		return err
 	}
 	c.release = append(c.release, release{c.plane.Close, c.plane.Abandon})
+	c.keepPins()
 	limits := balancer.Limits{
 		Streams: c.config.MaxStreams, Targets: c.config.MaxTargets, Flows: c.config.MaxFlows,
 		TableSize: c.config.TableSize, MaxTableSize: c.config.MaxTableSize,

@@ -15,12 +15,14 @@ import (
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 
 	"github.com/weft-project/weft/internal/app/inspector"
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/app/service"
 	"github.com/weft-project/weft/internal/config"
 	"github.com/weft-project/weft/internal/inspect"
+	"github.com/weft-project/weft/internal/nodecheck"
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
@@ -69,7 +71,7 @@ func (s *settings) flags(flags *flag.FlagSet) {
 	flags.DurationVar(&s.Grace, "grace", 0, "how long to wait for the workloads of the process before, while its data path works on (default 5s)")
 	flags.StringVar(&s.Mechanism, "mechanism", "", "how workloads on other nodes are reached: vxlan or wireguard (default: what their forwarders are configured for)")
 	flags.StringVar(&s.MechanismPolicy, "mechanism-policy", "", "whether --mechanism is preferred or required (default preferred)")
-	flags.StringVar(&s.adminSocket, "admin-socket", "", "unix socket for weft trace, top and observe, for its owner only (default: none)")
+	flags.StringVar(&s.adminSocket, "admin-socket", "", "unix socket for weft trace, top, observe and check, for its owner only (default: none)")
 	flags.BoolVar(&s.passSocket, "pass-socket", true, "register with a descriptor of a unix socket, not its path")
 }
 
@@ -147,7 +149,11 @@ func (s *settings) serveAdmin(component *Component) (stop func() error, err erro
 	if s.adminSocket == "" {
 		return func() error { return nil }, nil
 	}
-	return inspector.Serve(s.adminSocket, inspector.NewServer(func() []inspect.Replica {
+	inspection := inspector.NewServer(func() []inspect.Replica {
 		return []inspect.Replica{component.Inspect()}
-	}))
+	})
+	return service.ServeAdmin(s.adminSocket, func(r grpc.ServiceRegistrar) {
+		inspection.Register(r)
+		nodecheck.Register(r, component.CheckPart())
+	})
 }

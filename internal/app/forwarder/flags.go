@@ -3,11 +3,13 @@
 package forwarder
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/weft-project/weft/internal/app/service"
 	"github.com/weft-project/weft/internal/liveness"
 	"github.com/weft-project/weft/internal/stitch"
 	"github.com/weft-project/weft/internal/wireguard"
@@ -25,11 +27,16 @@ type flags struct {
 	mode, dir         string
 	port              uint
 	rotation          time.Duration
+	cleanup, dryRun   bool
+	adminSocket       string
 }
 
 func (f *flags) define(set *flag.FlagSet) {
 	set.BoolVar(&f.passSocket, "pass-socket", true, "register with a descriptor of a unix socket, not its path")
 	set.StringVar(&f.pinDir, "pin-dir", "", "directory in a BPF file system to pin the data path in: it outlives the process, and the next one takes it over")
+	set.BoolVar(&f.cleanup, "cleanup", false, "remove what an earlier forwarder with the same flags and environment has left, say what that was, and exit")
+	set.BoolVar(&f.dryRun, "dry-run", false, "with --cleanup: only say what it would remove")
+	set.StringVar(&f.adminSocket, "admin-socket", "", "unix socket for weft check, for its owner only (default: none)")
 	set.StringVar(&f.onStop, "on-stop", "", "what becomes of the data path when told to stop: keep or remove (default keep with --pin-dir)")
 	set.DurationVar(&f.grace, "grace", stitch.DefaultGrace, "how long what an earlier forwarder left waits for its connections")
 	set.StringVar(&f.mechanism, "mechanism", tunnelmech.VXLAN, "way to other nodes for network services that name none: vxlan or wireguard")
@@ -53,6 +60,12 @@ func (f *flags) apply(c Config) (Config, error) {
 	c.KeepOnStop = keep
 	if c.Policy, err = tunnelmech.ParsePolicy(f.mechanism, f.policy); err != nil {
 		return c, fmt.Errorf("--mechanism: %w", err)
+	}
+	if f.dryRun && !f.cleanup {
+		return c, errors.New("--dry-run: needs --cleanup")
+	}
+	if len(f.adminSocket) > service.MaxSocketPath {
+		return c, fmt.Errorf("--admin-socket %s has more than %d bytes", f.adminSocket, service.MaxSocketPath)
 	}
 	c.LivenessInterval, c.LivenessMultiplier = f.interval, f.multiplier
 	if f.port == 0 || f.port >= 1<<16-1 {

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/weft-project/weft/internal/app/inspector"
+	"github.com/weft-project/weft/internal/app/service"
 	"github.com/weft-project/weft/internal/inspect"
 	"github.com/weft-project/weft/internal/inspect/inspecttest"
 	"github.com/weft-project/weft/internal/packet"
@@ -31,7 +32,7 @@ func serve(t *testing.T, replicas ...inspect.Replica) *grpc.ClientConn {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	path := filepath.Join(t.TempDir(), "sub", "admin.sock")
-	stop, err := inspector.Serve(path, inspector.NewServer(func() []inspect.Replica { return replicas }))
+	stop, err := service.ServeAdmin(path, inspector.NewServer(func() []inspect.Replica { return replicas }).Register)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func serve(t *testing.T, replicas ...inspect.Replica) *grpc.ClientConn {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("socket: %v, %v", info, err)
 	}
-	if _, err := inspector.Serve(path, inspector.NewServer(nil)); err == nil || !strings.Contains(err.Error(), "another process serves there") {
+	if _, err := service.ServeAdmin(path, inspector.NewServer(nil).Register); err == nil || !strings.Contains(err.Error(), "another process serves there") {
 		t.Errorf("a second server: %v", err)
 	}
 	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -177,9 +178,9 @@ func TestStopEndsObservations(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	plane := &inspecttest.Plane{Events: []lb.Event{{Reason: lb.Forwarded, Src: inspecttest.VIP4, Dst: inspecttest.VIP4, Protocol: 6}}}
-	stop, err := inspector.Serve(path, inspector.NewServer(func() []inspect.Replica {
+	stop, err := service.ServeAdmin(path, inspector.NewServer(func() []inspect.Replica {
 		return []inspect.Replica{inspecttest.New("lb-1", plane)}
-	}))
+	}).Register)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/chains/hop"
 	"github.com/weft-project/weft/pkg/networkservice/dial"
 	"github.com/weft-project/weft/pkg/networkservice/fd"
+	"github.com/weft-project/weft/pkg/networkservice/monitor"
 	"github.com/weft-project/weft/pkg/networkservice/orphan"
 )
 
@@ -70,9 +71,11 @@ func newManager(ctx context.Context, config Config, pool *dial.Pool, upstream gr
 	away := status.Error(codes.Unavailable, "the forwarder of the connection is not there")
 	orphans := orphan.New(config.Name, discover, fd.NewServer(),
 		connect.NewServer(hop.NewCloser(config.Name, pool, away, fd.NewClient())))
-	m.endpoint = orphans.Wrap(endpoint.NewServer(ctx, config.Security.TokenGenerator,
+	hub := monitor.New(ctx)
+	m.endpoint = orphans.Wrap(hub.Wrap(endpoint.NewServer(ctx, config.Security.TokenGenerator,
 		endpoint.WithName(config.Name),
 		endpoint.WithAdditionalFunctionality(
+			hub.NewServer(),
 			orphans.NewServer(),
 			adapters.NewClientToServer(clientinfo.NewClient()),
 			discover,
@@ -80,7 +83,7 @@ func newManager(ctx context.Context, config Config, pool *dial.Pool, upstream gr
 			fd.NewServer(),
 			connect.NewServer(hop.NewClient(config.Name, pool, fd.NewClient())),
 		),
-	))
+	)))
 	return m
 }
 

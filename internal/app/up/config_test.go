@@ -109,11 +109,11 @@ func TestFlagsGoBeforeTheFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte(good), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := merged(path, Config{Node: "other"})
+	got, err := (&given{file: path, flags: Config{Node: "other"}}).config()
 	if err != nil || got.Node != "other" || got.RunDir != "/run/weft" {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := merged(path, Config{RunDir: "relative"}); err == nil {
+	if _, err := (&given{file: path, flags: Config{RunDir: "relative"}}).config(); err == nil {
 		t.Error("a relative --run-dir is accepted")
 	}
 }

@@ -69,21 +69,8 @@ func (s *Stack) startForwarder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config := forwarder.Config{
-		Name:      "forwarder-" + s.config.Node,
-		ConnectTo: s.mesh.URL(),
-		ListenOn:  s.socket("forwarder"),
-		NetNS:     s.config.NetNS,
-
-		KeepOnStop: s.keep,
-		TunnelIP:   s.config.TunnelIP, Policy: policy,
-		LivenessInterval: s.config.LivenessInterval, LivenessMultiplier: s.config.LivenessMultiplier,
-		WireGuard: s.config.WireGuard, WireGuardDir: filepath.Join(s.config.RunDir, "wireguard"),
-		WireGuardPort: s.config.WireGuardPort, KeyRotation: s.config.KeyRotation,
-	}
-	if s.config.PinDir != "" {
-		config.PinDir = filepath.Join(s.config.PinDir, forwarderPins)
-	}
+	config := s.config.forwarder(policy)
+	config.ConnectTo, config.ListenOn, config.KeepOnStop = s.mesh.URL(), s.socket("forwarder"), s.keep
 	f, err := forwarder.Start(context.WithoutCancel(ctx), config, forwarder.Deps{
 		Security: s.security, Log: s.config.Log, Metrics: s.metrics,
 	})
@@ -91,7 +78,25 @@ func (s *Stack) startForwarder(ctx context.Context) error {
 		return err
 	}
 	s.onStop(f.Stop)
+	s.forwarder = f
 	return nil
+}
+
+// forwarder is the configuration of the data path.
+func (c Config) forwarder(policy tunnelmech.Policy) forwarder.Config {
+	config := forwarder.Config{
+		Name:  "forwarder-" + c.Node,
+		NetNS: c.NetNS,
+
+		TunnelIP: c.TunnelIP, Policy: policy,
+		LivenessInterval: c.LivenessInterval, LivenessMultiplier: c.LivenessMultiplier,
+		WireGuard: c.WireGuard, WireGuardDir: filepath.Join(c.RunDir, wireGuardDir),
+		WireGuardPort: c.WireGuardPort, KeyRotation: c.KeyRotation,
+	}
+	if c.PinDir != "" && c.PinDir != noPins {
+		config.PinDir = filepath.Join(c.PinDir, forwarderPins)
+	}
+	return config
 }
 
 // startMesh starts the nsmgr, and the registry where this host serves one.

@@ -15,12 +15,8 @@ import (
 	"github.com/weft-project/weft/internal/bpffs"
 )
 
-const (
-	// noPins is the pin-dir of who wants the data path to end with the process.
-	noPins = "none"
-	// forwarderPins is where the forwarder has its own.
-	forwarderPins = "forwarder"
-)
+// noPins is the pin-dir of who wants the data path to end with the process.
+const noPins = "none"
 
 // pins returns the directory to pin the data path in, "" for none. By default it
 // is one of the run directory's own, in the host's BPF file system.

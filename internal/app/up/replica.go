@@ -51,6 +51,7 @@ func (s *Stack) StartReplica(ctx context.Context, r Replica) (*Endpoint, error) 
 		CIDRPrefixes: r.Prefixes, MTU: r.MTU, TableSize: r.TableSize, MaxTableSize: r.MaxTableSize,
 		Mode: r.Mode, MaxFlows: r.MaxFlows, MaxFragments: r.MaxFragments,
 		PinDir:    s.replicaPins(r.Name),
+		StateDir:  filepath.Join(s.config.StateDir, "leases"),
 		Mechanism: r.Mechanism, MechanismPolicy: r.MechanismPolicy,
 	}, endpoint.Deps{Security: s.security, Log: s.config.Log, Metrics: s.metrics, Balance: *balance})
 	if err != nil {
@@ -84,10 +85,7 @@ func (s *Stack) replicaPins(name string) string {
 // discardReplicas removes the data paths of replicas that are configured no
 // more.
 func (s *Stack) discardReplicas() error {
-	if s.config.PinDir == "" {
-		return nil
-	}
-	found, err := filepath.Glob(filepath.Join(s.config.PinDir, replicaPrefix+"*"))
+	found, err := s.config.pinnedReplicas()
 	if err != nil {
 		return err
 	}
@@ -98,6 +96,14 @@ func (s *Stack) discardReplicas() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// pinnedReplicas returns the pin directories of replicas, configured or not.
+func (c Config) pinnedReplicas() ([]string, error) {
+	if c.PinDir == "" || c.PinDir == noPins {
+		return nil, nil
+	}
+	return filepath.Glob(filepath.Join(c.PinDir, replicaPrefix+"*"))
 }
 
 // report notes whether the replica carries out the resources. The conduit's

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weft-project/weft/internal/app/agent"
+	"github.com/weft-project/weft/internal/app/forwarder"
 	"github.com/weft-project/weft/internal/app/inspector"
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/cli"
@@ -30,6 +31,8 @@ type Stack struct {
 	store    *resource.Store
 	keep     bool // the data path outlives the stack
 	mesh     *mesh.Mesh
+	// forwarder is the data path, for weft check.
+	forwarder *forwarder.Component
 
 	mu       sync.Mutex
 	replicas []*Endpoint
@@ -80,9 +83,10 @@ func (s *Stack) startAgent(ctx context.Context) error {
 		ConnectTo:   s.mesh.URL(),
 		Socket:      s.WorkloadSocket(),
 		AdminSocket: s.AdminSocket(),
-		StateDir:    filepath.Join(s.config.RunDir, "agent"),
+		StateDir:    filepath.Join(s.config.RunDir, agentDir),
 	}, agent.Deps{
 		Security: s.security, Log: s.config.Log, Metrics: s.metrics,
+		Checkers: s.checkers(),
 		RegisterAdmin: func(r grpc.ServiceRegistrar) {
 			server.Register(r)
 			inspector.NewServer(s.inspect).Register(r)

@@ -115,6 +115,9 @@ func Gathered(t testing.TB, registry prometheus.Gatherer, common ...string) {
 	}
 	rows := Rows(t)
 	for _, f := range families {
+		if strings.HasPrefix(f.GetName(), "go_") || strings.HasPrefix(f.GetName(), "process_") {
+			continue // the Go client's own
+		}
 		var labels []string
 		for _, l := range f.GetMetric()[0].GetLabel() {
 			if !slices.Contains(common, l.GetName()) {

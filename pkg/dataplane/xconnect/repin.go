@@ -13,6 +13,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/pkg/dataplane/ingress"
 )
 
@@ -109,4 +110,27 @@ func pinAgain(m *ebpf.Map, path string) error {
 		return err
 	}
 	return errors.Join(fresh.Pin(path), fresh.Close())
+}
+
+// Foreign returns the interfaces of a namespace that have joined a block of tc
+// other than those that go with a pin directory.
+func Foreign(netNS, pinDir string) (others []int, err error) {
+	ports, devices := blocks(pinDir)
+	err = nl.Do(netNS, func(h *nl.Handle) error {
+		joined, err := h.IngressBlocks()
+		for ifindex, block := range joined {
+			if block != ports && block != devices {
+				others = append(others, ifindex)
+			}
+		}
+		return err
+	})
+	return others, err
+}
+
+// Discard removes the pins of ports whose namespace is gone. Nothing there is no
+// error.
+func Discard(pinDir string) error {
+	x := &XConnect{pinDir: pinDir}
+	return errors.Join(x.dropOld(), x.unpin())
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/isolate"
 	"github.com/weft-project/weft/pkg/networkservice/leg"
 	"github.com/weft-project/weft/pkg/networkservice/loadbalancer"
+	"github.com/weft-project/weft/pkg/networkservice/monitor"
 )
 
 // Config of the chain.
@@ -39,7 +40,9 @@ type Config struct {
 // registered last, when its interface and addresses are known, and unregistered
 // first.
 func NewServer(ctx context.Context, config Config) sdk.Endpoint {
+	hub := monitor.New(ctx)
 	elements := []networkservice.NetworkServiceServer{
+		hub.NewServer(),
 		isolate.NewServer(),
 		onidle.NewServer(ctx, config.OnIdle, config.IdleTimeout),
 		fd.NewAnswerServer(),
@@ -47,8 +50,8 @@ func NewServer(ctx context.Context, config Config) sdk.Endpoint {
 		leg.NewServer(config.NetNS),
 		ipam.NewServer(config.Pool),
 	}
-	return sdk.NewServer(ctx, config.TokenGenerator,
+	return hub.Wrap(sdk.NewServer(ctx, config.TokenGenerator,
 		sdk.WithName(config.Name),
 		sdk.WithAdditionalFunctionality(append(elements, config.Additional...)...),
-	)
+	))
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/hopwatch"
 	"github.com/weft-project/weft/pkg/networkservice/isolate"
 	"github.com/weft-project/weft/pkg/networkservice/kernelmech"
+	"github.com/weft-project/weft/pkg/networkservice/monitor"
 	"github.com/weft-project/weft/pkg/networkservice/nselabel"
 	"github.com/weft-project/weft/pkg/networkservice/orphan"
 	"github.com/weft-project/weft/pkg/networkservice/stitch"
@@ -79,12 +80,13 @@ func NewServer(ctx context.Context, config Config) endpoint.Endpoint {
 	closer := hop.NewCloser(config.Name, config.Pool, nil, clients...)
 	orphans := orphan.New(config.Name, append([]networkservice.NetworkServiceServer{config.Authorize},
 		elements(connect.NewServer(closer))...)...)
-	return orphans.Wrap(endpoint.NewServer(ctx, config.TokenGenerator,
+	hub := monitor.New(ctx)
+	return orphans.Wrap(hub.Wrap(endpoint.NewServer(ctx, config.TokenGenerator,
 		endpoint.WithName(config.Name),
 		endpoint.WithAuthorizeServer(config.Authorize),
-		endpoint.WithAdditionalFunctionality(append([]networkservice.NetworkServiceServer{orphans.NewServer()},
+		endpoint.WithAdditionalFunctionality(append([]networkservice.NetworkServiceServer{hub.NewServer(), orphans.NewServer()},
 			elements(connect.NewServer(hop.NewClient(config.Name, config.Pool, clients...)))...)...),
-	))
+	)))
 }
 
 // lose takes the legs of endpoints that have ended out of the way of answers, as
