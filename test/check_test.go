@@ -21,7 +21,7 @@ import (
 // tells, --repair mends, and traffic is as before.
 func TestCheckAndRepair(t *testing.T) {
 	testutil.Require(t, "bpf", "netns")
-	b := newCluster(t, cluster.Options{Together: true}, true, "")
+	b := newCluster(t, cluster.Options{Together: true}, cluster.ReplicaOptions{Pinned: true})
 	b.start()
 	n, w, r := b.Nodes[0], b.workloads[0], b.replicas[0]
 	inside, node, behind := testutil.Handle(t, w.NetNS), testutil.Handle(t, n.NetNS), testutil.Handle(t, r.NetNS)

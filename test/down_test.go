@@ -26,7 +26,7 @@ import (
 // workloads on both, encrypted tunnels. weft down leaves an empty machine.
 func TestDown(t *testing.T) {
 	testutil.Require(t, "bpf", "netns")
-	b := newCluster(t, cluster.Options{Nodes: 2, Together: true}, true, "")
+	b := newCluster(t, cluster.Options{Nodes: 2, Together: true}, cluster.ReplicaOptions{Pinned: true})
 	b.configure(func(c *up.Config) { c.Mechanism = "wireguard" })
 	b.start()
 	b.checks("as it should be", false)
@@ -102,7 +102,7 @@ func TestDown(t *testing.T) {
 // TestForwarderCleanup is TestDown for a forwarder of its own.
 func TestForwarderCleanup(t *testing.T) {
 	testutil.Require(t, "bpf", "netns")
-	b := newCluster(t, cluster.Options{}, false, "")
+	b := newCluster(t, cluster.Options{}, cluster.ReplicaOptions{})
 	b.start()
 	n := b.Nodes[0]
 	check := exec.Command(weftBinary(t), "check", "--socket", n.Socket("forwarder-admin"))

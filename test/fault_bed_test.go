@@ -78,21 +78,17 @@ type bed struct {
 // over the nodes, and traffic to all of them.
 func newBed(t *testing.T, nodes int, f fault) *bed {
 	t.Helper()
-	mechanism := ""
-	if f.encrypted {
-		mechanism = "wireguard"
-	}
 	b := newCluster(t, cluster.Options{
 		Nodes: nodes, Together: f.together, StateSize: f.stateSize, KeyRotation: f.keyRotation,
-	}, f.pinned, mechanism)
+	}, cluster.ReplicaOptions{Pinned: f.pinned, Mechanism: f.mechanism()})
 	b.start()
 	b.startTraffic(f.rate())
 	return b
 }
 
-// newCluster makes the cluster and the load balancers, which the mechanism, if
-// any, leads to; nothing runs yet.
-func newCluster(t *testing.T, o cluster.Options, pinned bool, mechanism string) *bed {
+// newCluster makes the cluster and the load balancers, like r but each with its
+// place; nothing runs yet.
+func newCluster(t *testing.T, o cluster.Options, r cluster.ReplicaOptions) *bed {
 	t.Helper()
 	testutil.CheckLeaks(t)
 	o.Prefix, o.Binary, o.Manifests = testutil.RandomName("wf")+"-", weftBinary(t), examples.Demo
@@ -109,14 +105,12 @@ func newCluster(t *testing.T, o cluster.Options, pinned bool, mechanism string) 
 	})
 	b.site, err = cluster.NewSite(c.Namespaces, "a", 1)
 	must(t, err)
+	r.Trench, r.Conduit, r.Site, r.TableSize = "trench-a", "lb", b.site, tableSize
 	for i := range 2 {
-		number := byte(i + 1)
-		r, err := b.node(i).AddReplica(fmt.Sprintf("lb-%d", number), cluster.ReplicaOptions{
-			Trench: "trench-a", Conduit: "lb", Site: b.site, Number: number, TableSize: tableSize, Pinned: pinned,
-			Mechanism: mechanism,
-		})
+		r.Number = byte(i + 1)
+		replica, err := b.node(i).AddReplica(fmt.Sprintf("lb-%d", r.Number), r)
 		must(t, err)
-		b.replicas = append(b.replicas, r)
+		b.replicas = append(b.replicas, replica)
 	}
 	return b
 }

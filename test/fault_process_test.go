@@ -45,15 +45,6 @@ func restart(components ...string) func(b *bed) {
 	}
 }
 
-// oneAfterTheOther lets faults happen on top of each other.
-func oneAfterTheOther(faults ...func(b *bed)) func(b *bed) {
-	return func(b *bed) {
-		for _, inject := range faults {
-			inject(b)
-		}
-	}
-}
-
 // stopAndStart restarts components as a service manager does.
 func stopAndStart(components ...string) func(b *bed) {
 	return func(b *bed) {

@@ -90,6 +90,15 @@ func unpinned(b *bed) {
 	b.wait(down)
 }
 
+// afterwards kills the forwarders of what another fault has spoilt, and starts
+// others.
+func afterwards(spoil func(*bed)) func(*bed) {
+	return func(b *bed) {
+		spoil(b)
+		restart(cluster.Forwarder)(b)
+	}
+}
+
 // slowRegistry lets the registry run for a tenth of the time, so that each
 // answer takes up to a second, while a workload comes and goes.
 func slowRegistry(b *bed) {

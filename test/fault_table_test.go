@@ -10,8 +10,9 @@ import (
 
 // pendingFaults do not hold yet, with the reason. WEFT_TEST_PENDING=1 runs them.
 var pendingFaults = map[string]string{
-	"1-node/200-attach-and-detach-a-second": "nothing is lost, but two cores do 10 to 30 a second beside that traffic, and legs of requests that took too long are left",
-	"3-node/200-attach-and-detach-a-second": "nothing is lost, but two cores do 10 to 30 a second beside that traffic, and legs of requests that took too long are left",
+	"3-node/encrypted,-kill--9-of-the-forwarders": "in two of four runs 2 or 3 packets are lost with the first request after the restart",
+	"1-node/200-attach-and-detach-a-second":       "nothing is lost, but two cores do 10 to 30 a second beside that traffic, and legs of requests that took too long are left",
+	"3-node/200-attach-and-detach-a-second":       "nothing is lost, but two cores do 10 to 30 a second beside that traffic, and legs of requests that took too long are left",
 }
 
 // Limits of the issue, for the last packet that may be lost after a fault.
@@ -43,8 +44,8 @@ var faults = []fault{
 	{name: "the state directory is full, then kill -9 of the agents", inject: fullDisk, stateSize: 1 << 20},
 	{name: "the BPF file system is unmounted", inject: unmounted},
 	{name: "pins are removed by hand", inject: unpinned},
-	{name: "pins are removed by hand, then kill -9 of the forwarders", inject: oneAfterTheOther(unpinned, restart(cluster.Forwarder))},
-	{name: "the BPF file system is unmounted, then kill -9 of the forwarders", inject: oneAfterTheOther(unmounted, restart(cluster.Forwarder))},
+	{name: "kill -9 of forwarders whose BPF file system is another", inject: afterwards(unmounted)},
+	{name: "kill -9 of forwarders whose pins are removed", inject: afterwards(unpinned)},
 	{name: "the registry is slow", inject: slowRegistry},
 	{name: "200 attach and detach a second", inject: churn},
 	{name: "attach and detach without a pause", inject: busyChurn},

@@ -37,6 +37,14 @@ type fault struct {
 	local, remote bool
 }
 
+// mechanism is how workloads on other nodes have to reach the load balancers.
+func (f fault) mechanism() string {
+	if f.encrypted {
+		return "wireguard"
+	}
+	return ""
+}
+
 // rate is how much traffic there is.
 func (f fault) rate() int {
 	if f.encrypted {
