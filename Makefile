@@ -5,7 +5,7 @@ GOLANGCI_LINT_VERSION := v2.12.2
 TOOLS := $(CURDIR)/.tools
 GENERATED := ':(glob)pkg/dataplane/**/*_bpfel.go' ':(glob)pkg/dataplane/**/*_bpfel.o' ':(glob)pkg/api/**/*.pb.go'
 
-.PHONY: all build test test-kernel soak fuzz bench demo generate verify-generate lint clean
+.PHONY: all build test faults test-kernel soak fuzz bench demo generate verify-generate lint clean
 
 all: build
 
@@ -15,7 +15,11 @@ build: ## compile every command into bin/
 test: ## install what the tests need, then run all of them with the race detector; the table of faults without, because it measures
 	./test/prepare test
 	WEFT_TEST_REQUIRE=bpf,netns,iperf3 go test -race -p 1 -timeout 20m ./...
-	WEFT_TEST_REQUIRE=bpf,netns,nft,clang-19 go test -run '^TestFaults$$' -timeout 15m ./test
+	WEFT_TEST_REQUIRE=bpf,netns,nft,clang-19 go test -short -run '^TestFaults$$' -timeout 15m ./test
+
+faults: ## the whole table of faults, on one node and on three, with its limits in time
+	./test/prepare test
+	WEFT_TEST_REQUIRE=bpf,netns,nft,clang-19 go test -run '^TestFaults$$' -timeout 30m -v ./test
 
 test-kernel: ## encryption by a stock Debian kernel's own WireGuard, emulated by qemu
 	./test/prepare vm
