@@ -99,22 +99,20 @@ func (m *Manager) slot(endpoint string) chan struct{} {
 // keep stores what has happened already. While that fails the attachment says
 // so, and it is tried again.
 func (m *Manager) keep(e *entry) {
-	err := m.save(e)
+	err := m.saveAndTell(e)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err != nil {
 		m.Log.Error("storing attachment", "attachment", e.spec.Name, "err", err)
 	}
-	m.stored(e, err)
 	if err == nil || e.storing {
 		return
 	}
 	e.storing = true
 	m.spawn(func() {
 		for err := err; err != nil && m.lasts(e, storeRetry); {
-			err = m.save(e)
+			err = m.saveAndTell(e)
 			m.mu.Lock()
-			m.stored(e, err)
 			e.storing = err != nil
 			m.mu.Unlock()
 		}

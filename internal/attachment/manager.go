@@ -272,6 +272,23 @@ func (m *Manager) drop(e *entry) {
 func (m *Manager) save(e *entry) error {
 	e.saving.Lock()
 	defer e.saving.Unlock()
+	return m.write(e)
+}
+
+// saveAndTell is save, and the attachment says whether it is stored, in the order
+// of the saves.
+func (m *Manager) saveAndTell(e *entry) error {
+	e.saving.Lock()
+	defer e.saving.Unlock()
+	err := m.write(e)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stored(e, err)
+	return err
+}
+
+// write is called with saving held.
+func (m *Manager) write(e *entry) error {
 	m.mu.Lock()
 	record := Record{
 		Spec: e.spec.clone(), Generation: e.generation, Created: e.created, Removed: e.removed != "",

@@ -146,7 +146,8 @@ func (n node) lossless(t testing.TB) {
 	counters, err := n.x.Counters()
 	must(t, err)
 	for reason, count := range counters {
-		if reason.Dropped() && count != 0 {
+		// An end talks by itself as soon as it is up, before its port is written.
+		if reason.Dropped() && reason != NoPort && count != 0 {
 			t.Errorf("%d frames dropped as %v", count, reason)
 		}
 	}
