@@ -141,6 +141,7 @@ func (c *connecting) farClient(t Tunnel, former []netip.Addr) error {
 	restore(c.tx, &p.carrier)
 	e := &p.client
 	c.retire(e)
+	e.assume(p.carrier)
 	switch {
 	case e.tunnel == nil || e.tunnel.Key() == t.Key():
 		e.tunnel = &t
@@ -186,6 +187,10 @@ func (c *connecting) retire(e *end) {
 	})
 }
 
+// assume keeps the carrier of an end whose tunnel may change, until the other node
+// tells it by the new one.
+func (e *end) assume(carrier bool) { e.adopted = e.tunnel != nil && carrier }
+
 func (e *end) has(t Tunnel) bool {
 	is := func(other Tunnel) bool { return other.Key() == t.Key() }
 	return e.tunnel != nil && is(*e.tunnel) || e.next != nil && is(*e.next) || slices.ContainsFunc(e.old, is)
@@ -219,9 +224,10 @@ func (c *connecting) farEndpoint(l *leg, t Tunnel, former []netip.Addr) error {
 	case e.tunnel.Key() != t.Key():
 		c.retire(e)
 		e.old = []Tunnel{*e.tunnel}
-		e.adopted = l.carrier // until the other node tells by the new one
+		e.assume(l.carrier)
 	default:
 		c.retire(e)
+		e.assume(l.carrier)
 	}
 	e.tunnel, e.in.mac = &t, l.want.Endpoint.MAC
 	if e.in.mac == nil {
