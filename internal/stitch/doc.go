@@ -14,6 +14,13 @@
 // has none, the legs' outer ends are down, so that the endpoints see the loss;
 // a leg whose endpoint has none is not used while there is another.
 //
+// One side of a leg may be on another node, behind a tunnel. Then the carrier of
+// its link is what the other node tells of it (Remotes).
+//
+// The kernel is the database. With a pin directory, New adopts the ports and legs
+// of an earlier process; Connect claims them, and what nobody claims is collected
+// after a grace period. Check compares the kernel with what is wanted.
+//
 // Nothing here keeps a descriptor of a workload's or endpoint's namespace: it
 // would keep the namespace alive.
 package stitch
