@@ -16,7 +16,7 @@ func TestAuthenticationWithBIRD(t *testing.T) {
 		t.Run(kind.String(), func(t *testing.T) {
 			testutil.CheckLeaks(t)
 			w := newWire(t, 2)
-			router.StartBIRD(t, w.theirs, birdConfig(50, "authentication "+words+`; password "woven" { id 5; };`))
+			router.StartBIRD(t, w.theirs, birdConfig(milliseconds, "authentication "+words+`; password "woven" { id 5; };`))
 			s := newSpeaker(t, w.ours)
 			set := func(auth *bfd.Auth) {
 				wanted := sessions()
