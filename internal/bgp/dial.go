@@ -124,7 +124,7 @@ func (c counters) explain(p Peer) string {
 	case p.Password == "" && c["TCPMD5Unexpected"] > 0:
 		return fmt.Sprintf("the gateway may expect an MD5 password: %d TCP segments came with a signature meanwhile (TCPMD5Unexpected)", c["TCPMD5Unexpected"])
 	case p.Password != "":
-		return "the gateway may have another MD5 password or none"
+		return "the gateway may have another MD5 password or none, or no BGP"
 	}
 	return ""
 }
