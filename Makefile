@@ -14,7 +14,7 @@ build: ## compile every command into bin/
 
 test: ## install what the tests need, then run all of them with the race detector; the table of faults without, because it measures
 	./test/prepare test
-	WEFT_TEST_REQUIRE=bpf,netns,iperf3 go test -race -p 1 -timeout 20m ./...
+	WEFT_TEST_REQUIRE=bpf,netns,iperf3,bird,frr go test -race -p 1 -timeout 20m ./...
 	WEFT_TEST_REQUIRE=bpf,netns,nft,clang-19 go test -short -run '^TestFaults$$' -timeout 15m ./test
 
 faults: ## the whole table of faults, on one node and on three, with its limits in time
