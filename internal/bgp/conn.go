@@ -47,6 +47,10 @@ type event struct {
 	err       error
 }
 
+func (e event) keepalive() bool {
+	return e.message != nil && e.message.Header.Type == bgp.BGP_MSG_KEEPALIVE
+}
+
 func newConn(c net.Conn, outgoing bool) *conn {
 	return &conn{Conn: c, outgoing: outgoing, state: OpenSent, deadline: time.Now().Add(openLimit), before: readCounters(),
 		done: make(chan struct{}), ready: make(chan struct{}, 1)}
