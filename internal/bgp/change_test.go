@@ -45,6 +45,9 @@ exit
 	config := bgp.Config{Peers: []bgp.Peer{gateway("bird", gateway4), other}, Announce: vips[:1], GracefulRestart: 30 * time.Second}
 	s := start(t, false, config)
 	s.established("bird", "frr")
+	s.until("both say so", func() bool {
+		return bird.Protocol("p1").Info == "Established" && frr.BGP()["198.18.0.1"].State == "Established"
+	})
 	birdSince := bird.Protocol("p1").Since
 	untouched := func(what string) {
 		t.Helper()
@@ -175,6 +178,6 @@ func TestErrors(t *testing.T) {
 	s.lastError("g", "no answer", "another MD5 password or none, or no BGP")
 	bird.Start()
 	s.established("g")
-	s.change(func(p *bgp.Peer) { p.TTLSecurity = 1 }) // BIRD sends 1
+	s.change(func(p *bgp.Peer) { p.TTLSecurity, p.HoldTime = 1, 3*time.Second }) // BIRD sends 1
 	s.lastError("g", "lower TTL", "TCPMinTTLDrop")
 }

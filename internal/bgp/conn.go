@@ -28,6 +28,7 @@ type conn struct {
 	hold     time.Duration // negotiated; 0 = none
 	deadline time.Time     // of the hold timer
 	alive    time.Time     // when the next KEEPALIVE is due
+	before   counters      // when it was made
 
 	done  chan struct{} // closed when it is dropped
 	mu    sync.Mutex
@@ -47,7 +48,7 @@ type event struct {
 }
 
 func newConn(c net.Conn, outgoing bool) *conn {
-	return &conn{Conn: c, outgoing: outgoing, state: OpenSent, deadline: time.Now().Add(openLimit),
+	return &conn{Conn: c, outgoing: outgoing, state: OpenSent, deadline: time.Now().Add(openLimit), before: readCounters(),
 		done: make(chan struct{}), ready: make(chan struct{}, 1)}
 }
 

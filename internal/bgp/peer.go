@@ -56,6 +56,7 @@ type peer struct {
 	dialing    bool
 	nextDial   time.Time
 	refusals   int
+	told       time.Time // when the gateway or we said what is wrong
 	endOfRIB   bool      // sent
 	staleUntil time.Time // zero = nothing is stale
 	readers    sync.WaitGroup
@@ -186,7 +187,7 @@ func (p *peer) reconcile() {
 	case !want.sameSession(have):
 		p.closeAll(cease(bgp.BGP_ERROR_SUB_OTHER_CONFIGURATION_CHANGE), "its configuration has changed")
 		p.forget()
-		p.refusals, p.nextDial = 0, time.Now()
+		p.refusals, p.nextDial, p.told = 0, time.Now(), time.Time{}
 	case have.Disabled != "":
 		p.refusals, p.nextDial = 0, time.Now()
 	}

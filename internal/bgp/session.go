@@ -15,6 +15,10 @@ import (
 // again.
 const staleLimit = 60 * time.Second
 
+// toldFor is how long an error that was put in words outlives those of
+// connections that merely end.
+const toldFor = 2 * retryMax
+
 // begin sends our OPEN.
 func (p *peer) begin(c *conn) {
 	p.conns = append(p.conns, c)
@@ -46,7 +50,9 @@ func (p *peer) remove(c *conn, message *bgp.BGPMessage) {
 // kept if it may be restarting gracefully.
 func (p *peer) close(c *conn, message *bgp.BGPMessage, why string, keep bool) {
 	p.remove(c, message)
-	p.note(why)
+	if why != "" {
+		p.note(why)
+	}
 	if c.state != Established {
 		p.refusals = min(p.refusals+1, maxRefusals)
 		p.later(retryMin)
@@ -84,6 +90,9 @@ func (p *peer) expire(c *conn) {
 	why := sprintf("nothing heard from the gateway for the hold time of %v", c.hold)
 	if c.state == OpenSent {
 		why = sprintf("the gateway accepts the TCP connection and says nothing for %v", openLimit)
+	}
+	if hint := readCounters().since(c.before).explain(p.have.Peer); hint != "" && c.state != Established {
+		why += "; " + hint
 	}
 	p.close(c, bgp.NewBGPNotificationMessage(bgp.BGP_ERROR_HOLD_TIMER_EXPIRED, 0, nil), why, false)
 }
@@ -144,6 +153,7 @@ func (p *peer) notified(c *conn, n *bgp.BGPNotification) {
 		return
 	}
 	p.close(c, nil, p.have.explain(n), false)
+	p.told = time.Now()
 }
 
 // failed ends a connection that can not be read or written, or has brought what
@@ -160,7 +170,11 @@ func (p *peer) failed(c *conn, err error) {
 		return
 	}
 	why := err.Error()
-	if c.state != Established {
+	switch {
+	case c.state == Established:
+	case time.Since(p.told) < toldFor:
+		why = "" // what was said on another connection tells more
+	default:
 		why += " before the session stood; it may not know us, or be another kind of server"
 	}
 	p.close(c, nil, why, true)
@@ -171,6 +185,7 @@ func (p *peer) opened(c *conn, open *bgp.BGPOpen) {
 	remote := readOpen(open)
 	if refusal, why := p.have.refuse(open.Version, remote); refusal != nil {
 		p.close(c, refusal, why, false)
+		p.told = time.Now()
 		return
 	}
 	c.open = remote
