@@ -317,9 +317,9 @@ bgp: {local-asn: 1, remote-asn: 2, multihop: 9, ttl-security: 3, bfd: {switch: t
 			`f:7: Gateway x: spec.bgp.bfd.auth.key-name: ".." is not a key; use letters, digits, '.', '-' and '_'`,
 			`f:7: Gateway x: spec.bgp.multihop: cannot be combined with ttl-security, which sends with TTL 255 and says how far away the router may be itself`,
 			`f:7: Gateway x: spec.bgp.bfd.multihop: must be true: BFD without it watches routers on the link only, and this one need not be there`,
-			`f:14: Gateway y: spec.static.bfd.auth.type: "md5" is not allowed; use none, keyed-sha1, meticulous-keyed-sha1`,
-			`f:14: Gateway y: spec.static.bfd.strict: is for protocol bgp: it holds back the BGP session until BFD is up`,
-			`f:21: Gateway z: spec.static.bfd.auth.type: must be keyed-sha1 or meticulous-keyed-sha1 when a key is given`,
+			`f:15: Gateway y: spec.static.bfd.auth.type: "md5" is not allowed; use none, keyed-sha1, meticulous-keyed-sha1`,
+			`f:15: Gateway y: spec.static.bfd.strict: is for protocol bgp: it holds back the BGP session until BFD is up`,
+			`f:23: Gateway z: spec.static.bfd.auth.type: must be keyed-sha1 or meticulous-keyed-sha1 when a key is given`,
 		}},
 
 		// Attractor.
@@ -334,7 +334,7 @@ bgp: {local-asn: 1, remote-asn: 2, multihop: 9, ttl-security: 3, bfd: {switch: t
 			manifest("Gateway", "vip", "address: 30.0.0.1\nbgp: {local-asn: 1, remote-asn: 2, multihop: 5}") + "---\n" +
 			manifest("Vip", "inside", "address: 10.9.0.8/32") + "---\n" + manifest("Vip", "net", "address: 30.0.0.0/24") + "---\n" +
 			manifest("Attractor", "x", "composites: [lb2]\ngateways: [one, two, far, farther, vip]\nvips: [inside, net]\ninterface: {name: x, type: host-device, ipv4-prefix: 10.9.0.0/24}"), []string{
-			`f:9: warning: Gateway two: spec.address: Gateway one has the address 10.9.0.1 too`,
+			`f:12: warning: Gateway two: spec.address: Gateway one has the address 10.9.0.1 too`,
 			`f:53: Attractor x: spec.gateways[1]: gateways "one" and "two" have one address, 10.9.0.1`,
 			`f:53: Attractor x: spec.gateways[2]: the address 10.8.0.1 is not in the attractor's network 10.9.0.0/24, so it cannot be reached; a BGP router elsewhere needs bgp.multihop`,
 			`f:53: Attractor x: spec.gateways[4]: the address 30.0.0.1 of gateway "vip" is in vip "net" (30.0.0.0/24)`,
