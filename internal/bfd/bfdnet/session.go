@@ -30,6 +30,7 @@ func (s *session) status() Status {
 	status := Status{
 		Key: s.key, State: m.State, RemoteState: m.RemoteState, Diag: m.Diag, RemoteDiag: m.RemoteDiag,
 		Since: m.Since.Round(0), Flaps: m.Flaps, TxInterval: m.TxInterval, DetectionTime: m.DetectionTime,
+		RemoteMinTx: m.RemoteMinTx, RemoteMinRx: m.RemoteMinRx,
 		Sent: m.Sent, Received: m.Received, Discarded: m.Discarded, LastError: m.Problem,
 		RemoteControlPlaneIndependent: m.RemoteControlPlaneIndependent,
 	}
