@@ -157,8 +157,8 @@ func TestProcessDiesUnmanaged(t *testing.T) {
 	a.mustReach(to)
 	offer := a.m.Offer()
 	must(t, a.m.Close(true))
-	p, err := attach(a.m.current().socket())
-	must(t, err, p.end())
+	p, err := selfexec.Attach(a.m.current().socket())
+	must(t, err, p.End())
 	a.open()
 	if a.m.Offer().PublicKey == offer.PublicKey {
 		t.Error("the key is the same")
