@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/weft-project/weft/internal/selfexec"
 )
 
 // rotateRetry is how long a rotation that was not possible waits.
