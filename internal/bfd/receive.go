@@ -23,6 +23,13 @@ func (s *Session) Receive(p *Packet, raw []byte, now time.Time) Reason {
 	// The transmit interval (6.8.2) and the detection time (6.8.4) follow from
 	// these and are not stored.
 	s.remoteMinTx = p.DesiredMinTx
+	if p.Poll && s.state == Up {
+		// A neighbour that is told so by our answer may send faster only then
+		// (FRR does), so that we expect it of the next packet on.
+		s.remoteMinTx = max(s.remoteMinTx, s.remoteMinTxBefore)
+	} else {
+		s.remoteMinTxBefore = p.DesiredMinTx
+	}
 	s.remoteMultiplier = p.Multiplier
 	s.remoteDiag, s.independent = p.Diag, p.ControlPlaneIndependent
 	if s.state == AdminDown {

@@ -20,6 +20,7 @@ type Session struct {
 	desiredMinTx             time.Duration // as told to the neighbour
 	requiredMinRx            time.Duration // as told to the neighbour
 	remoteMinRx, remoteMinTx time.Duration
+	remoteMinTxBefore        time.Duration // of the last packet without a poll
 	remoteDemand             bool
 	remoteMultiplier         uint8
 	rcvAuthSeq, xmitAuthSeq  uint32

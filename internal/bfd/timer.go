@@ -56,6 +56,9 @@ func (s *Session) renegotiate() {
 // endPoll puts into force what the neighbour has confirmed.
 func (s *Session) endPoll() {
 	s.polling = false
+	// One packet more before the pace slackens: some (FRR 8) go by a changed
+	// interval from the packet after the poll on only.
+	s.changed = s.changed || s.desiredMinTx > s.txDesired
 	s.txDesired, s.rxRequired = s.desiredMinTx, s.requiredMinRx
 	s.renegotiate()
 }

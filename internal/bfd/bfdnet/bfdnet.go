@@ -40,6 +40,7 @@ type Status struct {
 	Flaps              uint64    // how often it left up
 	// TxInterval and DetectionTime are in force now; 0 = none is.
 	TxInterval, DetectionTime     time.Duration
+	RemoteMinTx, RemoteMinRx      time.Duration // as the neighbour tells them
 	Sent, Received, Discarded     uint64
 	LastError                     string // since it was up the last time
 	RemoteControlPlaneIndependent bool

@@ -132,6 +132,18 @@ func eventually(limit time.Duration, ok func() bool) bool {
 	return true
 }
 
+// history is how the session changed.
+func (s *speaker) history(name string) (text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.changes {
+		if c.Name == name {
+			text += fmt.Sprintf("%s %v (%v; neighbour %v: %v) ", c.at.Format(".000000"), c.State, c.Diag, c.RemoteState, c.RemoteDiag)
+		}
+	}
+	return text
+}
+
 // downAt is when the session was told to be down the last time.
 func (s *speaker) downAt(name string) (time.Time, bool) {
 	s.mu.Lock()

@@ -14,8 +14,10 @@ type BIRDSession struct {
 	Protocol, Interface string
 	Address             netip.Addr
 	State               string // Down, Init, Up, AdminDown
-	Since               time.Time
-	Interval, Timeout   time.Duration // of transmission and of detection
+	// Since varies by microseconds from answer to answer, as do all times that
+	// BIRD tells.
+	Since             time.Time
+	Interval, Timeout time.Duration // of transmission and of detection
 }
 
 // BFD are the sessions of all BFD protocols.

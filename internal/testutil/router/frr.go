@@ -77,6 +77,9 @@ func (f *FRR) Start() {
 func (f *FRR) start(name string) {
 	f.t.Helper()
 	_ = os.Remove(f.file(name + ".vty")) // of a killed one
+	if name == "zebra" {
+		_ = os.Remove(f.file("zserv.api"))
+	}
 	args := []string{"-f", f.file("empty"), "-i", f.file(name + ".pid"), "-z", f.file("zserv.api"),
 		"--vty_socket", f.dir, "-A", "127.0.0.1", "-P", "0", "--log", "file:" + f.file(name+".log")}
 	if name == "bfdd" {
@@ -85,6 +88,13 @@ func (f *FRR) start(name string) {
 	var err error
 	if f.processes[name], err = startProcess(f.ns, filepath.Join(frrDaemons, name), args...); err != nil {
 		f.t.Fatal(err)
+	}
+	if name == "zebra" {
+		// Who does not find it at first tries again after ten seconds only.
+		testutil.Eventually(f.t, startLimit, "zebra listens", func() bool {
+			_, err := os.Stat(f.file("zserv.api"))
+			return err == nil
+		})
 	}
 }
 
