@@ -330,7 +330,7 @@ bgp: {remote-asn: 0, hold-time: 2s, local-port: 0, remote-port: 0, bfd: {switch:
 			`f:6: Attractor x: spec.interface.network-attachments[1].interface: "a b" is not an interface name; ':', '/' and white space are not allowed`,
 		}},
 		{"interface type", manifest("Attractor", "x", minimalAttractor+"interface: {name: ext, type: wire}"), []string{
-			`f:6: Attractor x: spec.interface.type: "wire" is not allowed; use nsm-vlan, network-attachment, host-device`,
+			`f:6: Attractor x: spec.interface.type: "wire" is not allowed; use nsm-vlan, network-attachment, host-device, macvlan`,
 		}},
 	}
 	for _, tt := range tests {
