@@ -66,6 +66,11 @@ func (b *bed) open(spec Spec) *Interface {
 
 func ready(t testing.TB, i *Interface) Status {
 	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("last state: %+v", i.Status())
+		}
+	})
 	testutil.Eventually(t, limit, "the interface is ready", func() bool { return i.Status().Ready })
 	return i.Status()
 }

@@ -133,6 +133,12 @@ func TestExternalByVLAN(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("last state: %+v", i.Status())
+				w.check(i.Abandon())
+			}
+		})
 		testutil.Eventually(t, 20*time.Second, "the interface is ready", func() bool { return i.Status().Ready })
 		return i, c
 	}
