@@ -104,12 +104,12 @@ func TestBFDConfigured(t *testing.T) {
 	keyed := with
 	keyed.BFD = &BFD{MinTx: time.Second, MinRx: time.Second, Multiplier: 3, Auth: AuthSHA1, AuthKey: []byte("k")}
 	g.configure(keyed)
-	g.hear(bfdnet.Status{State: bfd.Down}, time.Now())
+	g.hear(bfdnet.Status{State: bfd.Down, RemoteState: bfd.Down}, time.Now())
 	if g.view != pending {
 		t.Errorf("BFD is %d after a change of its key", g.view)
 	}
 	g.hear(bfdnet.Status{State: bfd.Up}, time.Now())
-	g.hear(bfdnet.Status{State: bfd.Down}, time.Now().Add(rekeyLimit))
+	g.hear(bfdnet.Status{State: bfd.Down, RemoteState: bfd.Down}, time.Now().Add(rekeyLimit))
 	if g.view != failed {
 		t.Errorf("BFD is %d after a failure", g.view)
 	}
