@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -31,9 +33,15 @@ type Options struct {
 	// StableAfter is how long a leg must stand until its next loss counts as
 	// the first one. Default 10 s.
 	StableAfter time.Duration
+	// Lifetime is how long the mesh keeps a connection that was requested and
+	// whose answer never came. Default 10 min.
+	Lifetime time.Duration
 	// Parallel bounds the requests to one endpoint that are under way. Default
-	// 64.
+	// 8: more at a time do not get done sooner, but each later.
 	Parallel int
+	// Waiting bounds the callers of Attach that wait; one more is refused at once,
+	// because the time of those before would be up. Default 32.
+	Waiting int
 }
 
 func (o *Options) defaults() {
@@ -44,7 +52,9 @@ func (o *Options) defaults() {
 	defaultTo(&o.RetryMin, 100*time.Millisecond)
 	defaultTo(&o.RetryMax, 15*time.Second)
 	defaultTo(&o.StableAfter, 10*time.Second)
-	defaultTo(&o.Parallel, 64)
+	defaultTo(&o.Lifetime, 10*time.Minute)
+	defaultTo(&o.Parallel, 8)
+	defaultTo(&o.Waiting, 32)
 }
 
 func defaultTo[T comparable](value *T, fallback T) {
@@ -68,6 +78,7 @@ type Manager struct {
 	subscriptions map[*Subscription]struct{}
 	slots         map[string]chan struct{} // by endpoint; one for each request under way
 	away          int                      // legs that cannot reach their endpoints
+	waiting       int                      // callers of Attach
 }
 
 // entry is one attachment. Its fields are guarded by Manager.mu.
@@ -169,7 +180,7 @@ func (m *Manager) restore(record Record) {
 		m.Log.Info("removing attachment", "attachment", e.spec.Name, "reason", e.removed)
 	}
 	for endpoint, connection := range record.Legs {
-		m.startLeg(e, endpoint, connection)
+		m.startLeg(e, endpoint, connection, true)
 	}
 	if e.removed == "" {
 		m.useService(e)
@@ -182,6 +193,12 @@ func (m *Manager) Attach(ctx context.Context, spec Spec, wait time.Duration) (At
 	spec = spec.clone()
 	if err := errors.Join(spec.normalise(), spec.Validate()); err != nil {
 		return Attachment{}, err
+	}
+	if wait > 0 {
+		if err := m.admit(); err != nil {
+			return Attachment{}, err
+		}
+		defer m.dismiss()
 	}
 	if err := m.Namespaces.Watch(spec.NetNS, spec.Path); err != nil {
 		m.Namespaces.Unwatch(spec.NetNS)
@@ -217,6 +234,23 @@ func (m *Manager) Attach(ctx context.Context, spec Spec, wait time.Duration) (At
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.RequestTimeout)
 	defer cancel()
 	return Attachment{}, errors.Join(err, m.remove(undo, e, "it did not become ready"))
+}
+
+// admit lets a caller wait, unless there are too many.
+func (m *Manager) admit() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.waiting >= m.Waiting {
+		return errorf(Exhausted, "", "the agent is busy with %d attachments that are waited for; nothing was begun, try again later", m.waiting)
+	}
+	m.waiting++
+	return nil
+}
+
+func (m *Manager) dismiss() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.waiting--
 }
 
 // add chooses the names and takes them.
@@ -294,15 +328,46 @@ func (m *Manager) write(e *entry) error {
 		Spec: e.spec.clone(), Generation: e.generation, Created: e.created, Removed: e.removed != "",
 		Legs: make(map[string]Connection, len(e.legs)),
 	}
+	legs := slices.Collect(maps.Values(e.legs))
 	for endpoint, l := range e.legs {
-		if l.connection.State != nil {
-			record.Legs[endpoint] = l.connection
-		}
+		record.Legs[endpoint] = l.connection
 	}
 	finishing := e.finishing
 	m.mu.Unlock()
 	if finishing {
 		return nil
 	}
-	return m.Store.Save(record)
+	if err := m.Store.Save(record); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range legs {
+		l.noted = true
+	}
+	return nil
+}
+
+// note stores a leg's id before the first request: whatever becomes of that, a
+// restart can ask for the same connection or close it. Legs that begin together
+// share a save. When it cannot be stored the leg goes on all the same.
+func (m *Manager) note(l *leg) {
+	e := l.entry
+	noted := func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return l.noted
+	}
+	if noted() {
+		return
+	}
+	e.saving.Lock()
+	var err error
+	if !noted() {
+		err = m.write(e)
+	}
+	e.saving.Unlock()
+	if err != nil {
+		m.keep(e)
+	}
 }

@@ -376,7 +376,7 @@ bgp: {local-asn: 1, remote-asn: 2, multihop: 9, ttl-security: 3, bfd: {switch: t
 			`f:6: Attractor x: spec.interface.network-attachments[1].interface: "a b" is not an interface name; ':', '/' and white space are not allowed`,
 		}},
 		{"interface type", manifest("Attractor", "x", minimalAttractor+"interface: {name: ext, type: wire}"), []string{
-			`f:6: Attractor x: spec.interface.type: "wire" is not allowed; use nsm-vlan, network-attachment, host-device`,
+			`f:6: Attractor x: spec.interface.type: "wire" is not allowed; use nsm-vlan, network-attachment, host-device, macvlan`,
 		}},
 	}
 	for _, tt := range tests {
