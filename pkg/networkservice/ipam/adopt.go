@@ -85,11 +85,24 @@ func (p *Pool) lookAtLegs(now time.Time) error {
 	}
 	for addr, leg := range legs {
 		i := p.rangeOf(addr)
-		if i >= 0 && addr != p.ranges[i].own && (p.places[addr] == nil || p.places[addr].lostTo(leg)) {
+		if i >= 0 && addr != p.ranges[i].own && !p.claimed[leg] && (p.places[addr] == nil || p.places[addr].lostTo(leg)) {
 			p.put(addr, "interface "+leg+" of an earlier run", leg, hold{until: p.settled, lease: p.longest, leg: true})
 		}
 	}
 	return nil
+}
+
+// noteUser notes that a leg interface is not of an earlier run: it may be there
+// for a moment after its user was released.
+func (p *Pool) noteUser(user string, now time.Time) {
+	switch {
+	case p.legs == nil || !now.Before(p.settled):
+		p.claimed = nil
+	case p.claimed == nil:
+		p.claimed = map[string]bool{user: true}
+	default:
+		p.claimed[user] = true
+	}
 }
 
 // lostTo reports whether nobody has claimed the address in this run, and its leg
