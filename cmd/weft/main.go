@@ -19,6 +19,7 @@ import (
 )
 
 func main() {
+	process.MaybeServe()
 	wireguard.MaybeServe()
 	process.MaybeServe()
 	commands := append(cluster.NewCommands(), up.NewCommand(), up.NewDownCommand(), control.NewRegistryCommand(), control.NewNSMgrCommand(),

@@ -117,7 +117,7 @@ func TestInterfaceGoes(t *testing.T) {
 	w := newWorld(t, 1)
 	router.StartBIRD(t, w.gateways[1], birdConfig(1, false, true, true, ""))
 	w.start()
-	w.set(config(gateway(1, false, bgpOf(), bfdOf())))
+	w.set(config(gateway(1, false, bgpOf(), calmBFD())))
 	w.allUp("the gateway is up")
 	h := testutil.Handle(t, w.ns)
 	index := testutil.Link(t, w.ns, "ext0").Index

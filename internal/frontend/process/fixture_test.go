@@ -133,6 +133,11 @@ func bfdOf() *frontend.BFD {
 	return &frontend.BFD{MinTx: 50 * time.Millisecond, MinRx: 50 * time.Millisecond, Multiplier: 3}
 }
 
+// calmBFD is for tests that are not about how fast a failure is noticed.
+func calmBFD() *frontend.BFD {
+	return &frontend.BFD{MinTx: 100 * time.Millisecond, MinRx: 300 * time.Millisecond, Multiplier: 10}
+}
+
 func bgpOf() *frontend.BGP {
 	return &frontend.BGP{LocalASN: ourAS, RemoteASN: theirAS, HoldTime: 90 * time.Second}
 }
@@ -253,7 +258,7 @@ func birdConfig(i int, v6, withBGP, withBFD bool, more string) string {
 	if withBGP {
 		bfd := ""
 		if withBFD {
-			bfd = "bfd on;"
+			bfd = "bfd graceful;"
 		}
 		text += fmt.Sprintf(`protocol bgp p1 {
 	local %s as %d; neighbor %s as %d; %s connect delay time 1; error wait time 1, 2; graceful restart on;
