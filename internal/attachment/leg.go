@@ -25,6 +25,7 @@ type leg struct {
 	standing   bool // the connection has been made and is not known to be lost
 	closing    bool
 	requesting bool  // an attempt is under way
+	unsure     bool  // a request has failed that may have made the connection all the same
 	again      bool  // something says: request again
 	generation int64 // of the specification that stands
 	turns      int   // attempts that have been settled
@@ -177,6 +178,7 @@ func (l *leg) tryRequest(ctx context.Context) {
 	fresh := !bytes.Equal(l.connection.State, attempt.connection.State)
 	l.connection, l.joined, l.refusals = attempt.connection, attempt.joined, attempt.refusals
 	l.tried = generation
+	l.unsure = l.unsure || attempt.unsure
 	l.turns++
 	l.settle(err, attempt.succeeded, generation)
 	if iface != nil {
@@ -280,12 +282,20 @@ func (l *leg) observe(spec Spec, made bool) *Interface {
 	return &iface
 }
 
+// unwanted says that the leg is to be closed.
+func (l *leg) unwanted() bool {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	return l.closing
+}
+
 // tryClose closes once and reports whether the leg is done.
 func (l *leg) tryClose(ctx context.Context) bool {
 	l.m.mu.Lock()
 	request := l.request(l.entry.spec, l.connection, l.joined)
+	unsure := l.unsure
 	l.m.mu.Unlock()
-	if request.Connection.State == nil {
+	if request.Connection.State == nil && !unsure {
 		return true // never made
 	}
 	err := l.m.inSlot(ctx, l.endpoint, func(ctx context.Context) error { return l.m.Mesh.Close(ctx, request) })

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,15 +22,18 @@ const dialTimeout = 4 * time.Second
 // dial connects to the gateway. The error is what a person is told.
 func dial(ctx context.Context, p Peer) (net.Conn, error) {
 	before := readCounters()
-	remote, err := scoped(p)
-	if err != nil {
-		return nil, err
-	}
 	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
 		return control(c, func(fd int) error {
 			send, least := p.ttls()
 			if err := setTTLs(fd, p.Address.Is6(), send, least); err != nil {
 				return err
+			}
+			// Not by the zone of the address: the net package remembers the index of a
+			// name for a minute, and the interface may have been made anew.
+			if p.remote().Zone() != "" {
+				if err := unix.BindToDevice(fd, p.Interface); err != nil {
+					return fmt.Errorf("use interface %s: %w", p.Interface, err)
+				}
 			}
 			if p.Password == "" {
 				return nil
@@ -40,25 +42,11 @@ func dial(ctx context.Context, p Peer) (net.Conn, error) {
 		})
 	}}
 	dialer.SetMultipathTCP(false)
-	c, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(remote, p.RemotePort).String())
+	c, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(p.Address, p.RemotePort).String())
 	if err == nil {
 		return c, nil
 	}
 	return nil, explainDial(p, err, readCounters().since(before))
-}
-
-// scoped returns the address with the interface's present index as its zone: the
-// net package remembers the index of a name for a minute, and the interface may
-// have been made anew.
-func scoped(p Peer) (netip.Addr, error) {
-	if p.remote().Zone() == "" {
-		return p.Address, nil
-	}
-	link, err := net.InterfaceByName(p.Interface)
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("there is no interface %s to reach %v by", p.Interface, p.Address)
-	}
-	return p.Address.WithZone(strconv.Itoa(link.Index)), nil
 }
 
 func explainDial(p Peer, err error, seen counters) error {

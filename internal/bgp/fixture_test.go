@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/weft-project/weft/internal/bgp"
+	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/internal/testutil"
 )
@@ -81,17 +82,27 @@ func address(t *testing.T, ns string, texts ...string) {
 	}
 	defer func() { _ = h.Close() }()
 	link := testutil.Link(t, ns, wireName)
+	oneLinkLocal(t, ns)
 	if err := h.SetUp(link.Index); err != nil {
 		t.Fatal(err)
 	}
-	for _, prefix := range prefixesUnmasked(texts...) {
+	for _, prefix := range prefixes(texts...) {
 		if err := h.AddAddress(link.Index, prefix); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-func prefixesUnmasked(texts ...string) []netip.Prefix { return prefixes(texts...) }
+// oneLinkLocal keeps the kernel from making a link-local address of its own, which
+// it would prefer.
+func oneLinkLocal(t *testing.T, ns string) {
+	t.Helper()
+	if err := netns.Do(ns, func() error {
+		return os.WriteFile("/proc/sys/net/ipv6/conf/"+wireName+"/addr_gen_mode", []byte("1"), 0)
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // speaker is one under test, and what it was told last.
 type speaker struct {

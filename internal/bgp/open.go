@@ -148,7 +148,7 @@ func (t target) refuse(version uint8, r remoteOpen) (*bgp.BGPMessage, string) {
 		return refusal(bgp.BGP_ERROR_SUB_BAD_BGP_IDENTIFIER, nil), "the gateway's router id is 0.0.0.0"
 	case r.id == t.routerID && t.internal():
 		return refusal(bgp.BGP_ERROR_SUB_BAD_BGP_IDENTIFIER, nil), sprintf("the gateway has our router id %v", r.id)
-	case !(v4 && r.v4) && !(v6 && r.v6):
+	case (!v4 || !r.v4) && (!v6 || !r.v6):
 		return refusal(bgp.BGP_ERROR_SUB_UNSUPPORTED_CAPABILITY, nil), "the gateway and we have no address family in common"
 	}
 	return nil, ""

@@ -134,6 +134,7 @@ func (p *peer) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		quiet := false
 		select {
 		case <-p.wake:
 			if how := p.ended(); how != 0 {
@@ -146,11 +147,13 @@ func (p *peer) run() {
 		case result := <-p.dialed:
 			p.outgoing(result)
 		case e := <-p.events:
+			quiet = e.keepalive()
 			p.handle(e)
 		case <-timer.C:
+			quiet = true
 			p.tick(time.Now())
 		}
-		p.publish()
+		p.publish(quiet)
 		timer.Reset(time.Until(p.next()))
 	}
 }
@@ -250,6 +253,7 @@ func (p *peer) tick(now time.Time) {
 		p.rib.settle(p.want.MaxPrefixes)
 		p.mu.Unlock()
 		p.staleUntil = time.Time{}
+		p.speaker.poke()
 		p.log.Info("the gateway's routes from before it restarted are removed")
 	}
 	if p.mayDial() && !now.Before(p.nextDial) {

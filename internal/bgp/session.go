@@ -237,8 +237,9 @@ func (p *peer) establish(c *conn) {
 	p.announce(c)
 }
 
-// publish stores what the loop knows, for Status.
-func (p *peer) publish() {
+// publish stores what the loop knows, for Status. With quiet, nothing but the
+// state can have changed.
+func (p *peer) publish(quiet bool) {
 	state, hold, graceful := Active, time.Duration(0), false
 	switch {
 	case p.have.Disabled != "":
@@ -260,11 +261,14 @@ func (p *peer) publish() {
 	defer p.mu.Unlock()
 	if p.report.State != state {
 		p.report.State, p.report.Since = state, time.Now()
+		quiet = false
 	}
 	p.report.Address = p.have.Address
 	p.report.HoldTime, p.report.Keepalive, p.report.GracefulRestart = hold, hold/3, graceful
 	p.report.Stale = p.staleUntil
-	p.speaker.poke()
+	if !quiet {
+		p.speaker.poke()
+	}
 }
 
 func (p *peer) status() PeerStatus {

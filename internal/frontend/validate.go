@@ -48,6 +48,9 @@ func (c Config) Validate() error {
 	if c.GracefulRestart < 0 || c.GracefulRestart > maxRestart {
 		p.add("GracefulRestart", "%v is not between 0 and %v", c.GracefulRestart, maxRestart)
 	}
+	if c.GracefulRestart%time.Second != 0 {
+		p.add("GracefulRestart", "%v is not in whole seconds", c.GracefulRestart)
+	}
 	c.validatePrefixes(&p)
 	names, addresses := map[string]bool{}, map[netip.Addr]string{}
 	for i, g := range c.Gateways {
@@ -67,7 +70,6 @@ func (c Config) Validate() error {
 		addresses[g.Address] = g.Name
 		g.validate(field, &p)
 	}
-	c.validatePorts(&p)
 	return errors.Join(p...)
 }
 
@@ -97,24 +99,6 @@ func (c Config) validatePrefixes(p *problems) {
 			p.add(field, "%s is there twice", a)
 		}
 		twice[a] = true
-	}
-}
-
-// validatePorts holds gateways against each other: all sessions that listen on
-// one port are of one autonomous system of ours.
-func (c Config) validatePorts(p *problems) {
-	first := -1
-	for i, g := range c.Gateways {
-		if g.BGP == nil {
-			continue
-		}
-		if first < 0 {
-			first = i
-			continue
-		}
-		if port, other := g.BGP.LocalPort, c.Gateways[first].BGP.LocalPort; port != other {
-			p.add(fmt.Sprintf("Gateways[%s].BGP.LocalPort", g.Name), "%d differs from %d of gateway %s: one frontend listens on one port", port, other, c.Gateways[first].Name)
-		}
 	}
 }
 

@@ -28,6 +28,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/fd"
 	"github.com/weft-project/weft/pkg/networkservice/monitor"
 	"github.com/weft-project/weft/pkg/networkservice/orphan"
+	"github.com/weft-project/weft/pkg/networkservice/unheard"
 )
 
 // manager is the SDK's nsmgr made of the SDK's elements, except for what breaks
@@ -69,10 +70,10 @@ func newManager(ctx context.Context, config Config, pool *dial.Pool, upstream gr
 	discover := discoverforwarder.NewServer(services, endpoints)
 	// A forwarder that is away will be back, and has to be told.
 	away := status.Error(codes.Unavailable, "the forwarder of the connection is not there")
-	orphans := orphan.New(config.Name, discover, fd.NewServer(),
+	orphans := orphan.New(config.Name, unheard.NewServer(), discover, fd.NewServer(),
 		connect.NewServer(hop.NewCloser(config.Name, pool, away, fd.NewClient())))
 	hub := monitor.New(ctx)
-	m.endpoint = orphans.Wrap(hub.Wrap(endpoint.NewServer(ctx, config.Security.TokenGenerator,
+	m.endpoint = unheard.Wrap(config.Name, orphans.Wrap(hub.Wrap(endpoint.NewServer(ctx, config.Security.TokenGenerator,
 		endpoint.WithName(config.Name),
 		endpoint.WithAdditionalFunctionality(
 			hub.NewServer(),
@@ -83,7 +84,7 @@ func newManager(ctx context.Context, config Config, pool *dial.Pool, upstream gr
 			fd.NewServer(),
 			connect.NewServer(hop.NewClient(config.Name, pool, fd.NewClient())),
 		),
-	)))
+	))))
 	return m
 }
 
