@@ -143,10 +143,10 @@ func changeTimers(t *testing.T, s *speaker, configure func(milliseconds int), pe
 			changed[i].MinTx, changed[i].MinRx = interval, interval
 		}
 		s.set(changed...)
+		configure(int(interval / time.Millisecond))
 		if !eventually(upLimit, peers(interval)) {
 			t.Fatalf("the neighbour does not see our interval of %v: %s", interval, tell())
 		}
-		configure(int(interval / time.Millisecond))
 		for _, name := range names {
 			if !eventually(upLimit, func() bool {
 				return s.status(name).DetectionTime == 3*interval && s.status(name).TxInterval == interval
