@@ -14,7 +14,7 @@ build: ## compile every command into bin/
 
 test: ## install what the tests need, then run all of them with the race detector; the table of faults without, because it measures
 	./test/prepare test
-	WEFT_TEST_REQUIRE=bpf,netns,iperf3 go test -race -p 1 -timeout 20m ./...
+	WEFT_TEST_REQUIRE=bpf,netns,iperf3,bird,frr go test -race -p 1 -timeout 20m ./...
 	WEFT_TEST_REQUIRE=bpf,netns,nft,clang-19 go test -short -run '^TestFaults$$' -timeout 15m ./test
 
 faults: ## the whole table of faults, on one node and on three, with its limits in time
@@ -25,12 +25,13 @@ test-kernel: ## encryption by a stock Debian kernel's own WireGuard, emulated by
 	./test/prepare vm
 	WEFT_TEST_REQUIRE=bpf,netns,vm go test -v -run '^TestStockKernel$$' -timeout 15m ./internal/wireguard
 
-soak: ## random operations and faults for SOAK (1h), CYCLES (10000) times attach and detach, PAIRS (10 million) random packets; repeat a failure with the WEFT_TEST_SEED that it logs
+soak: ## random operations and faults for SOAK (1h), CYCLES (10000) times attach and detach, PAIRS (10 million) random packets, twice BFD (10m) sessions of BFD beside busy processors; repeat a failure with the WEFT_TEST_SEED that it logs
 	./test/prepare test
 	WEFT_TEST_REQUIRE=bpf,netns WEFT_TEST_SOAK=$(or $(SOAK),1h) go test -run '^TestSoak$$' -v -timeout 24h ./test
 	WEFT_TEST_REQUIRE=bpf,netns WEFT_TEST_CYCLES=$(or $(CYCLES),10000) go test -run '^TestSoakCycles$$' -v -timeout 24h ./test
 	WEFT_TEST_REQUIRE=bpf,netns WEFT_TEST_AGREEMENT=$(or $(PAIRS),10000000) \
 		go test -run '^TestAgreement$$' -v -timeout 24h ./pkg/dataplane/lb
+	WEFT_TEST_REQUIRE=netns WEFT_TEST_SOAK=$(or $(BFD),10m) go test -run '^TestSoak$$' -v -timeout 24h ./internal/bfd/bfdnet
 
 fuzz: ## fuzz every fuzz target for FUZZTIME (default 30s) each
 	./test/fuzz $(or $(FUZZTIME),30s)

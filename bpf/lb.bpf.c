@@ -2,17 +2,16 @@
 /*
  * The load balancer: lb at the tcx ingress of the external interface, lb_reply
  * at the tc ingress of each leg (one shared filter block), lb_egress (only with
- * a VLAN) at the tcx egress of the external interface. bpf/README.md walks a
- * packet through.
+ * a VLAN) at the tcx egress of the external interface; lb_probe tries it all.
+ * bpf/README.md walks a packet through.
  */
 #include "lib/decide.h"
+#include "lib/gateway.h"
 #include "lib/handover.h"
 #include "lib/observe.h"
 #include "lib/rewrite.h"
 
 #define TCX_NEXT -1
-#define AF_INET  2
-#define AF_INET6 10
 
 /* Words of skb->cb where a test run finds how the decision was made. */
 #define CB_REASON 0
@@ -20,6 +19,7 @@
 #define CB_TARGET 2
 #define CB_FLOW   3
 #define CB_SLOT   4
+#define CB_HOP    1 /* of a reply: four words, IPv4 is v4-mapped */
 
 char _license[] SEC("license") = "GPL";
 
@@ -96,6 +96,33 @@ static __always_inline int forward(struct __sk_buff *skb, const struct pkt *p,
 	return LB_NONE;
 }
 
+/* marked is what the mark of a packet says. The owner's are not to be had from
+ * outside: what a wire brings has none. */
+static __always_inline __u8 marked(__u32 mark)
+{
+	if (mark == cfg_trace)
+		return PKT_TRACE;
+	if ((mark & ~(LB_PROBES - 1)) == cfg_probe)
+		return PKT_TRACE | PKT_PROBE;
+	return 0;
+}
+
+/* arrived notes what was decided on a probe, which ends here. */
+static __noinline int arrived(struct __sk_buff *skb, int why)
+{
+	__u32 at = skb->mark % LB_PROBES;
+	struct lb_probe *o = bpf_map_lookup_elem(&lb_probes, &at);
+
+	if (o && o->nonce != o->seen) {
+		o->reason = why;
+		o->stream = skb->cb[CB_STREAM];
+		o->flow = skb->cb[CB_FLOW];
+		o->target = skb->cb[CB_TARGET];
+		__sync_lock_test_and_set(&o->seen, o->nonce);
+	}
+	return TC_ACT_SHOT;
+}
+
 SEC("tcx/ingress")
 int lb(struct __sk_buff *skb)
 {
@@ -103,8 +130,8 @@ int lb(struct __sk_buff *skb)
 	struct pkt p = {};
 	int act = TC_ACT_SHOT, why, failed;
 
-	if (skb->mark == cfg_trace)
-		p.flags = PKT_TRACE;
+	if (skb->mark)
+		p.flags = marked(skb->mark);
 	why = taken_over(skb, &p, &v);
 	if (!why)
 		why = decide(skb, &p, &v);
@@ -113,6 +140,8 @@ int lb(struct __sk_buff *skb)
 	else if (is_answer(why))
 		act = bpf_redirect(cfg_ifindex, 0);
 	note(skb, &p, &v, why, 0);
+	if (p.flags & PKT_PROBE)
+		return arrived(skb, why);
 	if (is_pass(why)) {
 		/* The stack of the namespace knows nothing of the VLAN. */
 		if (p.ours && why != LB_PASS_VLAN && pop_tags(skb, &p))
@@ -151,33 +180,6 @@ static __always_inline int quote_back(struct __sk_buff *skb, struct pkt *p,
 	return set_quoted_port(skb, p, p->quote + 2, p->sport, port);
 }
 
-/* gateway chooses one by flow; the fragments of a packet take the same way. */
-static __always_inline int gateway(const struct blob *b,
-				   const struct lb_header *h,
-				   const struct pkt *p,
-				   struct bpf_redir_neigh *hop)
-{
-	int v4 = p->kind == PKT_IPV4;
-	__u32 n = v4 ? h->n_gateways4 : h->n_gateways6, at;
-	struct pkt flow = *p;
-
-	if (!n)
-		return 0;
-	if (p->why || p->flags & PKT_RARE)
-		flow.sport = flow.dport = flow.proto = 0;
-	at = hash_pick(flow_hash(&flow), n);
-	if (v4) {
-		hop->nh_family = AF_INET;
-		hop->ipv4_nh = blob32(b, h->gateways4 + at * 4);
-	} else {
-		at = h->gateways6 + at * sizeof(struct lb_mask);
-		hop->nh_family = AF_INET6;
-		*(__u64 *)&hop->ipv6_nh[0] = blob64(b, at);
-		*(__u64 *)&hop->ipv6_nh[2] = blob64(b, at + 8);
-	}
-	return 1;
-}
-
 /* leg_mtu is the MTU of the leg that a reply came by: the MSS in a SYN is about
  * the segments that will go there. */
 static __always_inline __u32 leg_mtu(struct __sk_buff *skb)
@@ -189,9 +191,9 @@ static __always_inline __u32 leg_mtu(struct __sk_buff *skb)
 	return mtu;
 }
 
-static __always_inline int reply(struct __sk_buff *skb, struct pkt *p, int *act)
+static __always_inline int reply(struct __sk_buff *skb, struct pkt *p,
+				 struct bpf_redir_neigh *hop, int *act)
 {
-	struct bpf_redir_neigh hop = {};
 	struct blob b;
 	int why = parse(skb, p, 0);
 
@@ -210,8 +212,9 @@ static __always_inline int reply(struct __sk_buff *skb, struct pkt *p, int *act)
 	/* Other protocols of a VIP, ICMP and strange headers are replies as well. */
 	if (p->why == LB_DROP_MALFORMED)
 		return p->why;
-	if (!gateway(&b, h, p, &hop))
-		return LB_DROP_NO_GATEWAY;
+	why = gateway(skb, p, hop);
+	if (why != LB_REPLY_FORWARDED)
+		return why;
 	if (p->ttl <= 1) {
 		punt_error(skb, p, LB_PUNT_TTL, 0, skb->ifindex);
 		return LB_DROP_TTL;
@@ -236,22 +239,44 @@ static __always_inline int reply(struct __sk_buff *skb, struct pkt *p, int *act)
 		return why;
 	if ((why = age(skb, p)))
 		return why;
-	*act = bpf_redirect_neigh(cfg_ifindex, &hop, sizeof(hop), 0);
+	*act = bpf_redirect_neigh(cfg_ifindex, hop, sizeof(*hop), 0);
 	return LB_REPLY_FORWARDED;
+}
+
+static __always_inline void note_hop(struct __sk_buff *skb,
+				     const struct bpf_redir_neigh *hop)
+{
+	int v4 = hop->nh_family == AF_INET_;
+
+	skb->cb[CB_HOP] = v4 ? 0 : hop->ipv6_nh[0];
+	skb->cb[CB_HOP + 1] = v4 ? 0 : hop->ipv6_nh[1];
+	skb->cb[CB_HOP + 2] = v4 ? V4_MAPPED : hop->ipv6_nh[2];
+	skb->cb[CB_HOP + 3] = v4 ? hop->ipv4_nh : hop->ipv6_nh[3];
 }
 
 SEC("tc")
 int lb_reply(struct __sk_buff *skb)
 {
+	struct bpf_redir_neigh hop = {};
 	struct verdict v = {};
 	struct pkt p = {};
 	int act = TC_ACT_SHOT, why;
 
 	if (skb->mark == cfg_trace)
 		p.flags = PKT_TRACE;
-	why = reply(skb, &p, &act);
+	why = reply(skb, &p, &hop, &act);
 	note(skb, &p, &v, why, 1);
+	if (why == LB_REPLY_FORWARDED)
+		note_hop(skb, &hop);
 	return is_pass(why) ? TC_ACT_UNSPEC : act;
+}
+
+/* lb_probe is never attached: a test run of it, with a probe's mark, sends the
+ * frame into the external interface as if the wire had brought it. */
+SEC("tc")
+int lb_probe(struct __sk_buff *skb)
+{
+	return bpf_clone_redirect(skb, cfg_ifindex, BPF_F_INGRESS);
 }
 
 /* lb_egress gives what the stack and lb send the tag of the configured VLAN,

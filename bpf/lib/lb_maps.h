@@ -12,6 +12,7 @@ const volatile __u32 cfg_table_size = 65537;   /* maximum slots of a table */
 const volatile __u32 cfg_ifindex;              /* external interface */
 const volatile __u16 cfg_vlan;                 /* its VLAN, 0: untagged */
 const volatile __u32 cfg_trace;                /* mark of test runs that leave no trace */
+const volatile __u32 cfg_probe;                /* mark of probes, but for its last 8 bits */
 const volatile __u32 cfg_affinity;             /* flows that stay with their target */
 const volatile __u32 cfg_member_words = 1;     /* of lb_members, 64 targets each */
 
@@ -71,6 +72,22 @@ struct {
 	__type(key, __u32);
 	__type(value, struct lb_target);
 } lb_targets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct lb_gateway);
+} lb_gateways SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LB_PROBES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct lb_probe);
+} lb_probes SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

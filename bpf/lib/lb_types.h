@@ -45,6 +45,7 @@ enum lb_reason {
 	LB_DROP_EXTENSION,  /* too many or unknown IPv6 extension headers */
 	LB_DROP_NAT,        /* an SCTP fragment whose port would be translated */
 	LB_DROP_NO_GATEWAY, /* reply, but no gateway of its family */
+	LB_DROP_NO_ROUTE,   /* reply, but the routing table has it go nowhere */
 	LB_DROP_INTERNAL,   /* a map or helper refused what cannot be refused */
 
 	LB_REASONS,
@@ -165,6 +166,49 @@ struct lb_control {
 	__u8 pad;
 };
 
+/* Gateways of one IP version's packets. Each slot has the index of a hop: a
+ * flow's is always the same, whatever becomes of the hops of others. */
+#define LB_GATEWAYS      64
+#define LB_GATEWAY_SHIFT 20 /* slot of a hash */
+#define LB_GATEWAY_SLOTS (1 << (32 - LB_GATEWAY_SHIFT))
+
+struct lb_hop {
+	__u64 hi; /* as loaded from network order; IPv4 is v4-mapped */
+	__u64 lo;
+};
+
+struct lb_ways {
+	struct lb_hop hops[LB_GATEWAYS];
+	__u8 slots[LB_GATEWAY_SLOTS];
+};
+
+struct lb_routing {
+	__u32 table; /* of the kernel's, looked at first; 0: none */
+	__u32 n[2];  /* hops of ways */
+	__u32 pad;
+	struct lb_ways ways[2]; /* of IPv4 and of IPv6 packets */
+};
+
+/* The owner writes the idle half, then flips active. */
+struct lb_gateway {
+	__u32 active;
+	__u32 pad;
+	struct lb_routing half[2];
+};
+
+/* A frame that the owner sent into the external interface, and what became of
+ * it: the lowest bits of its mark are the index. */
+#define LB_PROBES 256
+
+struct lb_probe {
+	__u64 nonce; /* of the frame that is expected, 0: none */
+	__u64 seen;  /* nonce of the one that was decided on; written last */
+	__u32 reason;
+	__u32 stream;
+	__u32 flow;
+	__u32 target;
+};
+
 /* Rates that the program keeps to: the index of lb_limits. */
 enum lb_limit {
 	LB_LIMIT_ERRORS, /* ICMP errors, packets to cut */
@@ -222,20 +266,15 @@ struct lb_header {
 	__u32 sport_table;
 	__u32 dport_table;
 	__u32 rules;      /* struct lb_rule per bit */
-	__u32 gateways4;  /* __u32[] */
-	__u32 gateways6;  /* struct lb_mask[] */
-	__u16 n_gateways4;
-	__u16 n_gateways6;
+	__u32 options;    /* LB_OPTION_... */
 	struct lb_prefixes vips;
 	struct lb_prefixes src6;
 	struct lb_prefixes nats; /* keys by nat_key, whole length only */
 	__u8 mac[6];      /* of the external interface */
 	__u16 mtu;        /* of the external interface, 0: unlimited */
-	__u32 options;    /* LB_OPTION_... */
-	__u32 pad;
 };
 
-_Static_assert(sizeof(struct lb_header) == 144, "internal/classify HeaderSize");
+_Static_assert(sizeof(struct lb_header) == 128, "internal/classify HeaderSize");
 
 #define LB_OPTION_MSS_CLAMP 1
 

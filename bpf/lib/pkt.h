@@ -41,6 +41,7 @@ enum pkt_proto { PKT_TCP, PKT_UDP, PKT_SCTP };
 #define PKT_RARE  15
 #define PKT_DF    16 /* must not be cut */
 #define PKT_TRACE 32 /* a test run that must leave no trace */
+#define PKT_PROBE 64 /* the owner's, and nobody's to receive; a trace as well */
 
 /* Addresses and ports stay as loaded from network order; an IPv4 address is
  * v4-mapped in the second word. */

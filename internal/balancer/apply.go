@@ -64,6 +64,9 @@ func (b *Balancer) SetConfig(ctx context.Context, config Config) error {
 	if err == nil {
 		err = b.setRules(before, &config)
 	}
+	if err == nil {
+		err = b.configureGateways(before, &config)
+	}
 	if err != nil {
 		for _, a := range added {
 			b.removeStream(a.stream.name)
@@ -193,8 +196,7 @@ func (b *Balancer) setRules(before, config *Config) error {
 		return err
 	}
 	rules := lb.Rules{
-		VIPs: config.VIPs, Gateways: config.Gateways,
-		NATs: config.NATs, MSSClamp: config.MSSClamp, Affinity: config.Affinity,
+		VIPs: config.VIPs, NATs: config.NATs, MSSClamp: config.MSSClamp, Affinity: config.Affinity,
 		Flows: make([]classify.Rule, len(config.Flows)),
 	}
 	b.mu.Lock()
@@ -233,8 +235,7 @@ func (b *Balancer) forgetFlows(numbered flowNumbers) {
 // sameRules compares everything that lb.Rules is made of.
 func sameRules(a, b *Config) bool {
 	return a.MSSClamp == b.MSSClamp && a.Affinity == b.Affinity &&
-		reflect.DeepEqual(a.VIPs, b.VIPs) && reflect.DeepEqual(a.Gateways, b.Gateways) &&
-		reflect.DeepEqual(a.NATs, b.NATs) && reflect.DeepEqual(a.Flows, b.Flows)
+		reflect.DeepEqual(a.VIPs, b.VIPs) && reflect.DeepEqual(a.NATs, b.NATs) && reflect.DeepEqual(a.Flows, b.Flows)
 }
 
 // changedStreams names the streams that came, went, or have other VIPs.

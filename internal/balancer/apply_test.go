@@ -185,7 +185,6 @@ func TestRulesPassOn(t *testing.T) {
 	vip := prefix("20.0.0.1/32")
 	for i, change := range []func(){
 		func() { config.VIPs = []netip.Prefix{vip} },
-		func() { config.Gateways = []netip.Addr{netip.MustParseAddr("10.0.0.254")} },
 		func() {
 			config.NATs = []classify.NAT{{VIP: vip, Protocol: classify.TCP, Port: 80, TargetPort: 8080}}
 		},
@@ -202,7 +201,7 @@ func TestRulesPassOn(t *testing.T) {
 		}
 	}
 	want := lb.Rules{
-		VIPs: config.VIPs, Gateways: config.Gateways, NATs: config.NATs, MSSClamp: true, Affinity: 1000,
+		VIPs: config.VIPs, NATs: config.NATs, MSSClamp: true, Affinity: 1000,
 		Flows: []classify.Rule{config.Flows[0].Rule},
 	}
 	if diff := cmp.Diff(want, f.plane.rules, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),

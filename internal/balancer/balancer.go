@@ -45,6 +45,11 @@ type Balancer struct {
 	config   atomic.Pointer[Config]
 	flows    flowNumbers
 
+	gatewayMu sync.Mutex // held over a whole change of gateways; guards live
+	live      bool       // they come from SetGateways
+
+	samples samples // packets to probe with
+
 	mu       sync.Mutex // guards everything below
 	closed   bool
 	streams  map[string]*stream

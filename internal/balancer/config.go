@@ -25,7 +25,7 @@ type Config struct {
 	Flows    []Flow
 	Streams  []Stream
 	NATs     []classify.NAT
-	Gateways []netip.Addr // where replies and probes of the VIPs leave to
+	Gateways []netip.Addr // where replies leave to, until SetGateways tells live ones
 	MSSClamp bool         // lower the MSS option of TCP SYNs to what fits the MTUs
 	Affinity int          // flows that stay with their target when tables change; 0: none
 }

@@ -15,6 +15,9 @@ import (
 // effect as a whole or not at all.
 type Tables interface {
 	SetRules(lb.Rules) error
+	// SetGateways says where replies leave to, Gateways what is in force.
+	SetGateways(lb.Gateways) error
+	Gateways() lb.Gateways
 	SetTable(stream uint32, slots []uint16) error
 	ClearTable(stream uint32) error
 	// SetMembers says which targets a stream's flows may stay with when its
@@ -49,12 +52,18 @@ type SlowPath interface {
 	SlowPath() lb.SlowPathCounters
 }
 
+// Prober is where the balancer tries whether packets get through.
+type Prober interface {
+	Probe(frame []byte) (lb.ProbeResult, error)
+}
+
 // DataPlane is everything the balancer needs of one; *lb.LB is one.
 type DataPlane interface {
 	Tables
 	Targets
 	Statistics
 	SlowPath
+	Prober
 }
 
 // Links is the balancer's view of the links in its namespace.

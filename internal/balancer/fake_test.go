@@ -34,6 +34,9 @@ type fakePlane struct {
 	mu       sync.Mutex
 	rules    lb.Rules
 	setRules int
+	gateways []lb.Gateways  // as they were written
+	probes   [][]byte       // frames
+	probe    lb.ProbeResult // of each
 	tables   map[uint32][]uint16
 	writes   map[uint32]int
 	targets  map[uint16]lb.Target
@@ -64,6 +67,29 @@ func (p *fakePlane) SetRules(rules lb.Rules) error {
 	p.rules = rules
 	p.setRules++
 	return nil
+}
+
+func (p *fakePlane) SetGateways(g lb.Gateways) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gateways = append(p.gateways, g)
+	return p.fail["SetGateways"]
+}
+
+func (p *fakePlane) Gateways() lb.Gateways {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.gateways) == 0 {
+		return lb.Gateways{}
+	}
+	return p.gateways[len(p.gateways)-1]
+}
+
+func (p *fakePlane) Probe(frame []byte) (lb.ProbeResult, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.probes = append(p.probes, frame)
+	return p.probe, p.fail["Probe"]
 }
 
 func (p *fakePlane) SetTable(stream uint32, slots []uint16) error {

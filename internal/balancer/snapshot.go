@@ -6,6 +6,8 @@ import (
 	"net"
 	"slices"
 	"strings"
+
+	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
 // Snapshot is the state of a replica at one moment.
@@ -13,6 +15,8 @@ type Snapshot struct {
 	Streams []StreamState // sorted by name
 	Targets []TargetState // sorted by name
 	Flows   []FlowState   // sorted by name; shared by snapshots, not to be written to
+	// Gateways are where replies leave to.
+	Gateways lb.Gateways
 	// Leaving has the interfaces whose legs are registered no more, but which
 	// are there still and take answers; sorted.
 	Leaving []string
@@ -88,9 +92,10 @@ func (s Snapshot) Target(name string) TargetState {
 
 // Snapshot returns the state of now.
 func (b *Balancer) Snapshot() Snapshot {
+	gateways := b.dp.Gateways()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	snapshot := Snapshot{Flows: b.flowStates, Shadow: b.succession != nil}
+	snapshot := Snapshot{Flows: b.flowStates, Gateways: gateways, Shadow: b.succession != nil}
 	for _, s := range b.streams {
 		state := StreamState{
 			Name: s.name, ID: s.id, TableSize: s.size, MaxTargets: s.maxTargets,

@@ -36,26 +36,23 @@ type prefixes struct {
 
 // header is struct lb_header.
 type header struct {
-	Fields                       uint32
-	RowBytes                     uint32
-	RowSums                      uint32
-	SourceRows                   uint32
-	SourcePortRows               uint32
-	DestinationPortRows          uint32
-	ProtocolRows                 uint32
-	SourceTrie                   uint32
-	SourcePortTable              uint32
-	DestinationPortTable         uint32
-	Rules                        uint32
-	Gateways4, Gateways6         uint32
-	GatewayCount4, GatewayCount6 uint16
-	VIPs                         prefixes
-	Sources6                     prefixes
-	NATs                         prefixes
-	MAC                          [6]byte
-	MTU                          uint16
-	Options                      uint32
-	_                            uint32
+	Fields               uint32
+	RowBytes             uint32
+	RowSums              uint32
+	SourceRows           uint32
+	SourcePortRows       uint32
+	DestinationPortRows  uint32
+	ProtocolRows         uint32
+	SourceTrie           uint32
+	SourcePortTable      uint32
+	DestinationPortTable uint32
+	Rules                uint32
+	Options              uint32
+	VIPs                 prefixes
+	Sources6             prefixes
+	NATs                 prefixes
+	MAC                  [6]byte
+	MTU                  uint16
 }
 
 // blob is the value under construction.

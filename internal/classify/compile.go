@@ -35,7 +35,6 @@ func Compile(set Set) ([]byte, error) {
 	vips := c.vips()
 	c.arrange(vips)
 	c.blob.grow(HeaderSize)
-	c.gateways()
 	c.matches()
 	c.rules()
 	for _, step := range []func() error{
@@ -124,32 +123,6 @@ func (c *compiler) arrange(vips map[netip.Prefix]vip) {
 }
 
 func (c *compiler) row() bitset { return make(bitset, c.at.words) }
-
-func (c *compiler) gateways() {
-	var v4, v6 []netip.Addr
-	for _, g := range c.set.Gateways {
-		if g.Is4() {
-			v4 = append(v4, g)
-		} else {
-			v6 = append(v6, g)
-		}
-	}
-	for _, list := range []*[]netip.Addr{&v4, &v6} {
-		slices.SortFunc(*list, netip.Addr.Compare)
-		*list = slices.Compact(*list)
-	}
-	c.head.Gateways4 = c.blob.align(8)
-	c.head.GatewayCount4 = uint16(len(v4))
-	for _, g := range v4 {
-		_, lo := words(g)
-		c.blob.u32(uint32(lo >> 32))
-	}
-	c.head.Gateways6 = c.blob.align(8)
-	c.head.GatewayCount6 = uint16(len(v6))
-	for _, g := range v6 {
-		c.blob.u64(words(g))
-	}
-}
 
 func (c *compiler) matches() {
 	c.match = make([]uint32, len(c.set.Rules))

@@ -58,7 +58,7 @@ func compileAny(t *testing.T, data []byte) (valid bool) {
 
 // backwards is the same set with every list in the other order.
 func backwards(s Set) Set {
-	s.VIPs, s.NATs, s.Gateways = reversed(s.VIPs), reversed(s.NATs), reversed(s.Gateways)
+	s.VIPs, s.NATs = reversed(s.VIPs), reversed(s.NATs)
 	s.Rules = reversed(s.Rules)
 	for i := range s.Rules {
 		r := &s.Rules[i]
@@ -192,9 +192,6 @@ func anySet(w *wild) Set {
 			s.VIPs = append(s.VIPs, vip)
 		}
 		s.NATs = append(s.NATs, NAT{VIP: vip, Protocol: w.protocol(), Port: w.u16(), TargetPort: w.u16()})
-	}
-	for range w.byte() % 4 {
-		s.Gateways = append(s.Gateways, w.prefix(10).Addr())
 	}
 	return s
 }

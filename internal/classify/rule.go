@@ -20,7 +20,7 @@ const (
 	MaxByteMatches = 10 // per rule
 	MaxByteOffset  = 60 // of a byte match
 	MaxNATs        = 1 << 14
-	MaxGateways    = 64 // per address family
+	MaxGateways    = 64 // that replies of one IP version are spread over
 	MaxSize        = 1 << 28
 )
 
@@ -72,7 +72,6 @@ type Set struct {
 	VIPs     []netip.Prefix
 	Rules    []Rule
 	NATs     []NAT
-	Gateways []netip.Addr
 	MAC      net.HardwareAddr // of the external interface
 	MTU      uint16           // of the external interface; 0: unlimited
 	MSSClamp bool             // lower the MSS option of TCP SYNs to what fits the MTUs

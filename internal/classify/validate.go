@@ -17,7 +17,6 @@ func (s Set) Validate() error {
 			errs = append(errs, err)
 		}
 	}
-	errs = append(errs, checkGateways(s.Gateways)...)
 	if len(s.MAC) != 6 {
 		errs = append(errs, fmt.Errorf("MAC %q: not 6 bytes", s.MAC))
 	}
@@ -37,23 +36,6 @@ func (s Set) Validate() error {
 	}
 	errs = append(errs, s.checkNATs()...)
 	return errors.Join(errs...)
-}
-
-func checkGateways(gateways []netip.Addr) []error {
-	var errs []error
-	var n [2]int
-	for _, g := range gateways {
-		if err := checkUnicast(g); err != nil {
-			errs = append(errs, fmt.Errorf("gateway %s: %w", g, err))
-		}
-		n[family(g)]++
-	}
-	for f, name := range [...]string{"IPv4", "IPv6"} {
-		if n[f] > MaxGateways {
-			errs = append(errs, fmt.Errorf("%d %s gateways: at most %d", n[f], name, MaxGateways))
-		}
-	}
-	return errs
 }
 
 // Validate returns every problem of the rule, joined, each with its name.

@@ -23,16 +23,12 @@ func TestValidate(t *testing.T) {
 		return rule(func(r *Rule) { r.ByteMatches = []ByteMatch{m} })
 	}
 	vip := func(p netip.Prefix) func(*Set) { return func(s *Set) { s.VIPs[0] = p } }
-	gateway := func(a netip.Addr) func(*Set) { return func(s *Set) { s.Gateways = []netip.Addr{a} } }
 	for want, change := range map[string]func(*Set){
 		`VIP invalid Prefix: not a valid prefix`:       vip(netip.Prefix{}),
 		`VIP 20.0.0.1/24: has bits after the prefix`:   vip(netip.MustParsePrefix("20.0.0.1/24")),
 		`VIP 0.0.0.0/0: is the whole address space`:    vip(netip.MustParsePrefix("0.0.0.0/0")),
 		`VIP 224.0.0.1/32: not a unicast address`:      vip(netip.MustParsePrefix("224.0.0.1/32")),
 		`IPv4 address in IPv6 form`:                    vip(netip.MustParsePrefix("::ffff:20.0.0.1/128")),
-		`gateway invalid IP: not a valid address`:      gateway(netip.Addr{}),
-		`gateway fe80::1%eth0: has a zone`:             gateway(netip.MustParseAddr("fe80::1%eth0")),
-		`gateway 127.0.0.1: not a unicast address`:     gateway(netip.MustParseAddr("127.0.0.1")),
 		`MAC "": not 6 bytes`:                          func(s *Set) { s.MAC = nil },
 		`rule "a": name used twice`:                    func(s *Set) { s.Rules = append(s.Rules, s.Rules[0]) },
 		`rule "": no name`:                             rule(func(r *Rule) { r.Name = "" }),
@@ -47,11 +43,6 @@ func TestValidate(t *testing.T) {
 		`byte match 17[61:4]: offset 61: at most 60`:   match(ByteMatch{Protocol: UDP, Offset: 61, Width: 4}),
 		`mask 0x100: wider than 1 bytes`:               match(ByteMatch{Protocol: UDP, Width: 1, Mask: 0x100}),
 		`value 0x2: has bits outside of mask 0x1`:      match(ByteMatch{Protocol: UDP, Width: 1, Mask: 1, Value: 2}),
-		`65 IPv4 gateways: at most 64`: func(s *Set) {
-			for i := range byte(65) {
-				s.Gateways = append(s.Gateways, netip.AddrFrom4([4]byte{10, 0, 0, i}))
-			}
-		},
 		`16385 rules: at most 16384`: func(s *Set) {
 			for i := range MaxRules {
 				s.Rules = append(s.Rules, Rule{Name: fmt.Sprint(i), VIPs: s.VIPs})

@@ -65,9 +65,15 @@ func (n *Node) AddWorkload(ctx context.Context, name string, ports ...uint16) (_
 	return w, w.Start(ctx)
 }
 
+// retries has a call repeated whose connection broke under it, as an agent that
+// is killed does to its workloads; every call to an agent may be repeated.
+const retries = `{"methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":5,"initialBackoff":"0.1s",
+"maxBackoff":"1s","backoffMultiplier":2,"retryableStatusCodes":["UNAVAILABLE"]}}]}`
+
 // dial connects to a component's socket, and quickly again when it is back.
 func dial(socket string) (*grpc.ClientConn, error) {
 	return grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultServiceConfig(retries),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{BaseDelay: 5 * time.Millisecond, Multiplier: 1.5, MaxDelay: 100 * time.Millisecond},

@@ -12,6 +12,13 @@ type Status struct {
 	Gateways []GatewayStatus // sorted by name
 	// Routes are those in the frontend's table, but for its blackholes; sorted.
 	Routes []Route
+	// Default4 and Default6 are the next hops that share what no more specific
+	// route takes, sorted; Default4 may hold IPv6 addresses (RFC 8950). Empty: such
+	// packets are dropped.
+	Default4, Default6 []netip.Addr
+	// Specific: there are more specific routes than the default ones, to be looked
+	// up in Config.Table.
+	Specific bool
 	// Problem says what concerns no single gateway: an interface that is missing,
 	// a port that is taken. "": none.
 	Problem string

@@ -205,16 +205,27 @@ func (g ground) reply(p packet.Packet, err error) (e explanation) {
 		return e
 	}
 	e.vip = vip
-	same := func(gateway netip.Addr) bool { return gateway.Is4() == p.Src.Is4() }
+	gateways := g.snapshot.Gateways.Default4
+	if !p.Src.Is4() {
+		gateways = g.snapshot.Gateways.Default6
+	}
+	routed := g.snapshot.Gateways.Table != 0
 	switch {
 	case errors.Is(err, packet.ErrLength), errors.Is(err, packet.ErrTransport):
 		e.reasons = []string{"malformed"}
-	case !slices.ContainsFunc(g.config.Gateways, same):
+	case len(gateways) == 0 && !routed:
 		e.reasons = []string{"no_gateway"}
 	default:
 		e.port = g.outward(e.vip, p)
 		e.translated = e.port != p.SrcPort
 		e.finish(p, "reply_forwarded")
+		if routed {
+			e.reasons = append(e.reasons, "no_route")
+			e.notes = append(e.notes, "Routes that gateways have announced are looked at before the default gateways.")
+		}
+		if routed && len(gateways) == 0 {
+			e.reasons = append(e.reasons, "no_gateway")
+		}
 	}
 	return e
 }

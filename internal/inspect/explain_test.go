@@ -13,6 +13,7 @@ import (
 	"github.com/weft-project/weft/internal/balancer"
 	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/internal/packet"
+	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
 var (
@@ -36,8 +37,7 @@ func testGround() ground {
 	return ground{
 		mac: extMAC,
 		config: &balancer.Config{
-			VIPs:     append([]netip.Prefix{block}, vips...),
-			Gateways: []netip.Addr{netip.MustParseAddr("10.0.0.254")},
+			VIPs: append([]netip.Prefix{block}, vips...),
 			NATs: []classify.NAT{
 				{VIP: block, Protocol: classify.TCP, Port: 443, TargetPort: 8443},
 				{VIP: vips[0], Protocol: classify.TCP, Port: 443, TargetPort: 9443},
@@ -57,7 +57,7 @@ func testGround() ground {
 				flow("web", classify.Rule{Name: "block", Priority: -2, VIPs: []netip.Prefix{block}, DestinationPorts: []classify.PortRange{{First: 1, Last: 999}}}),
 			},
 		},
-		snapshot: balancer.Snapshot{Streams: []balancer.StreamState{
+		snapshot: balancer.Snapshot{Gateways: lb.Gateways{Default4: []netip.Addr{netip.MustParseAddr("10.0.0.254")}}, Streams: []balancer.StreamState{
 			{Name: "empty", TableSize: 251}, {Name: "web", TableSize: 251, Targets: []string{"a"}},
 		}},
 	}

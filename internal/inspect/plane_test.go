@@ -59,7 +59,7 @@ func program(t *testing.T) (plane *lb.LB, outside string) {
 func replica(t *testing.T, plane *lb.LB, state *inspecttest.State) inspect.Replica {
 	t.Helper()
 	c := state.Configuration
-	rules := lb.Rules{VIPs: c.VIPs, NATs: c.NATs, Gateways: c.Gateways}
+	rules := lb.Rules{VIPs: c.VIPs, NATs: c.NATs}
 	for _, f := range c.Flows {
 		rule := f.Rule
 		rule.Stream = state.Now.Stream(f.Stream).ID
@@ -71,6 +71,7 @@ func replica(t *testing.T, plane *lb.LB, state *inspecttest.State) inspect.Repli
 		rules.Flows = append(rules.Flows, rule)
 	}
 	check(t, plane.SetRules(rules))
+	check(t, plane.SetGateways(state.Now.Gateways))
 	for _, s := range state.Now.Streams {
 		if len(s.Targets) > 0 {
 			check(t, plane.SetTable(s.ID, slices.Repeat([]uint16{7}, inspecttest.TableSize)))

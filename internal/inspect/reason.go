@@ -81,6 +81,8 @@ var explained = []Reason{
 		"Make the sender use smaller packets, or do not translate the port of this flow."},
 	{"no_gateway", Dropped, "An answer of a target, but the conduit has no gateway of its IP version.",
 		"Give the attractor of the conduit a gateway of that IP version (\"weft get gateways\")."},
+	{"no_route", Dropped, "An answer of a target, but the routes of the attractor's own table have no way to the client: a blackhole, an unreachable or another interface.",
+		"\"weft frontend show\": is a gateway up, and does it announce a route to the client? \"ip route show table all\" in the replica's namespace shows what is installed."},
 	{"internal", Dropped, "The kernel refused what it should never refuse.",
 		"This is a bug of Weft or of the kernel: please report it with the output of \"weft trace packet -o json\"."},
 }

@@ -26,6 +26,7 @@ type Link struct {
 	Carrier      bool   // Up and the lower layer works; a veth's: its peer is up
 	CarrierDowns uint32 // how often Carrier has been lost, to notice short losses
 	PeerIndex    int    // in the peer's namespace, 0 when there is none
+	VLANID       int    // of kind vlan, on the interface PeerIndex
 	AllMulticast bool   // by SetAllMulticast or an administrator; not by sockets
 }
 
@@ -50,8 +51,13 @@ func parseLink(body []byte) (Link, error) {
 
 func fromLink(l netlink.Link) Link {
 	attrs := l.Attrs()
+	vlanID := 0
+	if v, ok := l.(*netlink.Vlan); ok {
+		vlanID = v.VlanId
+	}
 	return Link{
-		Index: attrs.Index, Name: attrs.Name, Alias: attrs.Alias, Kind: l.Type(),
+		VLANID: vlanID,
+		Index:  attrs.Index, Name: attrs.Name, Alias: attrs.Alias, Kind: l.Type(),
 		MAC: slices.Clone(attrs.HardwareAddr), // of the message's memory, which is used again
 		MTU: attrs.MTU, PeerIndex: attrs.ParentIndex,
 		Up:      attrs.RawFlags&unix.IFF_UP != 0,

@@ -5,6 +5,7 @@ package nl
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -175,7 +176,9 @@ func toRoute(r Route) *netlink.Route {
 		LinkIndex: r.Index, Dst: toIPNet(r.Prefix), Table: r.Table,
 		Protocol: Protocol, Priority: r.Metric, MTU: r.MTU, Family: family(r.Prefix.Addr()),
 	}
-	if r.Gateway.IsValid() {
+	if via := otherFamily(r.Gateway, r.Prefix); via != nil {
+		route.Via = via
+	} else if r.Gateway.IsValid() {
 		route.Gw = r.Gateway.AsSlice()
 	}
 	if r.Source.IsValid() {
@@ -192,7 +195,9 @@ func toRoute(r Route) *netlink.Route {
 	}
 	for _, hop := range r.Multipath {
 		info := &netlink.NexthopInfo{LinkIndex: hop.Index, Hops: max(hop.Weight, 1) - 1}
-		if hop.Gateway.IsValid() {
+		if via := otherFamily(hop.Gateway, r.Prefix); via != nil {
+			info.Via = via
+		} else if hop.Gateway.IsValid() {
 			info.Gw = hop.Gateway.AsSlice()
 		}
 		if hop.OnLink {
@@ -205,7 +210,7 @@ func toRoute(r Route) *netlink.Route {
 
 func fromRoute(r netlink.Route) Route {
 	route := Route{
-		Index: r.LinkIndex, Prefix: fromIPNet(r.Dst), Gateway: fromIP(r.Gw), Source: fromIP(r.Src),
+		Index: r.LinkIndex, Prefix: fromIPNet(r.Dst), Gateway: gatewayOf(r.Gw, r.Via), Source: fromIP(r.Src),
 		Table: r.Table, Metric: r.Priority, MTU: r.MTU, Blackhole: r.Type == unix.RTN_BLACKHOLE,
 		OnLink: r.Flags&unix.RTNH_F_ONLINK != 0,
 	}
@@ -217,11 +222,27 @@ func fromRoute(r netlink.Route) Route {
 	}
 	for _, hop := range r.MultiPath {
 		route.Multipath = append(route.Multipath, NextHop{
-			Index: hop.LinkIndex, Gateway: fromIP(hop.Gw), Weight: hop.Hops + 1,
+			Index: hop.LinkIndex, Gateway: gatewayOf(hop.Gw, hop.Via), Weight: hop.Hops + 1,
 			OnLink: hop.Flags&unix.RTNH_F_ONLINK != 0,
 		})
 	}
 	return route
+}
+
+// otherFamily is a gateway that is not of the prefix's family (RFC 8950), else
+// nil.
+func otherFamily(gateway netip.Addr, prefix netip.Prefix) netlink.Destination {
+	if !gateway.IsValid() || gateway.Is4() == prefix.Addr().Is4() {
+		return nil
+	}
+	return &netlink.Via{AddrFamily: family(gateway), Addr: gateway.AsSlice()}
+}
+
+func gatewayOf(gw net.IP, via netlink.Destination) netip.Addr {
+	if via, ok := via.(*netlink.Via); ok && via != nil {
+		return fromIP(via.Addr)
+	}
+	return fromIP(gw)
 }
 
 func zeroOf(family int) netip.Addr {

@@ -37,7 +37,7 @@ const (
 func WatchLinks(ctx context.Context, nsPath string, fn func(LinkEvent)) error {
 	w := &linkWatch{fn: fn, known: map[int]Link{}}
 	err := netns.Do(nsPath, func() (err error) {
-		w.socket, err = subscribe()
+		w.socket, err = subscribe(unix.RTMGRP_LINK)
 		return err
 	})
 	if err != nil {
@@ -55,9 +55,9 @@ func WatchLinks(ctx context.Context, nsPath string, fn func(LinkEvent)) error {
 	return nil
 }
 
-// subscribe returns a non-blocking socket of the link group, as an os.File so
+// subscribe returns a non-blocking socket of some groups, as an os.File so
 // that closing it ends a waiting read.
-func subscribe() (*os.File, error) {
+func subscribe(groups uint32) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func subscribe() (*os.File, error) {
 	// Forcing needs CAP_NET_ADMIN in the first user namespace; the default
 	// size works, too, with more replays.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, watchBuffer)
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
 	return os.NewFile(uintptr(fd), "netlink"), nil

@@ -5,33 +5,10 @@ package resource
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weft-project/weft/pkg/apis/v1alpha1"
 )
-
-// gap is something that an object asks for and that this release accepts
-// without carrying it out.
-type gap struct{ field, why string }
-
-// unsupported returns what of an object this release does not carry out.
-func unsupported(o v1alpha1.Object) []gap {
-	switch o := o.(type) {
-	case *v1alpha1.Gateway:
-		switch {
-		case o.Spec.Protocol == v1alpha1.ProtocolBGP:
-			return []gap{{"spec.protocol", "this release does not speak BGP; replies go to the gateway, but it needs its own routes to the vips"}}
-		case o.Spec.Static != nil && o.Spec.Static.BFD != nil && o.Spec.Static.BFD.Switch != nil && *o.Spec.Static.BFD.Switch:
-			return []gap{{"spec.static.bfd", "this release does not run BFD; the gateway always counts as up"}}
-		}
-	case *v1alpha1.Attractor:
-		if t := o.Spec.Interface.Type; t == v1alpha1.InterfaceNSMVlan || t == v1alpha1.InterfaceNetworkAttachment {
-			return []gap{{"spec.interface.type", fmt.Sprintf("this release does not create interfaces of type %s; the frontends use the interface if it is there", t)}}
-		}
-	}
-	return nil
-}
 
 // acceptedConditions are the conditions of an object that has just been
 // accepted: what can be said without the data path.
@@ -47,14 +24,6 @@ func acceptedConditions(o v1alpha1.Object) []v1alpha1.Condition {
 	switch o.(type) {
 	case *v1alpha1.Trench:
 		return conditions // nothing in the data path stands for a trench
-	}
-	if gaps := unsupported(o); len(gaps) > 0 {
-		var lines []string
-		for _, g := range gaps {
-			lines = append(lines, g.field+": "+g.why)
-		}
-		programmed.Status, programmed.Reason = v1alpha1.ConditionFalse, v1alpha1.ReasonUnsupported
-		programmed.Message = strings.Join(lines, "; ")
 	}
 	return append(conditions, programmed)
 }

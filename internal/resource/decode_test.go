@@ -177,17 +177,11 @@ func TestMeridioManifestsLoad(t *testing.T) {
 		warnings []string
 	}{
 		{"v1alpha1.yaml", 10, []string{
-			`v1alpha1.yaml:35: warning: Attractor tenants/blue-frontends: spec.interface.type: this release does not create interfaces of type nsm-vlan; the frontends use the interface if it is there`,
-			`v1alpha1.yaml:48: warning: Gateway tenants/blue-gw4: spec.protocol: this release does not speak BGP; replies go to the gateway, but it needs its own routes to the vips`,
-			`v1alpha1.yaml:72: warning: Gateway tenants/blue-gw6: spec.protocol: this release does not speak BGP; replies go to the gateway, but it needs its own routes to the vips`,
 			`v1alpha1.yaml:105: warning: Conduit tenants/blue-lb: spec.replicas: ignored: the number of frontends is the attractor's spec.replicas`,
 		}},
 		{"v1.yaml", 10, []string{
 			`v1.yaml:6: warning: NetworkAttachmentDefinition tenants/red-nad: skipped: it belongs to Multus`,
-			`v1.yaml:43: warning: Attractor tenants/red-frontends: spec.interface.type: this release does not create interfaces of type network-attachment; the frontends use the interface if it is there`,
-			`v1.yaml:62: warning: Attractor tenants/red-other: spec.interface.type: this release does not create interfaces of type nsm-vlan; the frontends use the interface if it is there`,
 			`v1.yaml:64: warning: Attractor tenants/red-other: spec.interface.ipv6-prefix: has no effect: the trench is ipv4`,
-			`v1.yaml:77: warning: Gateway tenants/red-gw: spec.static.bfd: this release does not run BFD; the gateway always counts as up`,
 			`v1.yaml:155: warning: Flow tenants/red-flow: spec.source-subnets[1]: 0:0:0:0:0:0:0:0/0 matches nothing: trench "red" is ipv4`,
 		}},
 	}

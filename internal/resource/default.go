@@ -74,6 +74,12 @@ func defaultBFD(bfd **v1alpha1.BFD, on bool, timer string) {
 	setDefault(&b.MinTx, timer)
 	setDefault(&b.MinRx, timer)
 	setDefaultPtr(&b.Multiplier, v1alpha1.DefaultBFDMultiplier)
+	if b.Auth != nil && (*b.Auth == (v1alpha1.BFDAuth{}) || *b.Auth == (v1alpha1.BFDAuth{Type: v1alpha1.BFDAuthNone})) {
+		b.Auth = nil
+	}
+	if b.Auth != nil {
+		setDefault(&b.Auth.Type, v1alpha1.BFDAuthNone)
+	}
 }
 
 func isEmptyBFD(b *v1alpha1.BFD) bool { return b == nil || *b == (v1alpha1.BFD{}) }

@@ -47,10 +47,20 @@ func (d *nodeDecoder) unknownField(k *yaml.Node, path string, known []string) {
 
 // added are fields that Meridio's kinds do not have.
 var added = map[string]bool{
-	"Conduit spec.mss-clamp": true,
-	"Conduit spec.affinity":  true,
-	"Stream spec.table-size": true,
-	"Flow spec.target-port":  true,
+	"Conduit spec.mss-clamp":             true,
+	"Conduit spec.affinity":              true,
+	"Stream spec.table-size":             true,
+	"Flow spec.target-port":              true,
+	"Attractor spec.graceful-restart":    true,
+	"Attractor spec.router-id":           true,
+	"Gateway spec.bgp.ttl-security":      true,
+	"Gateway spec.bgp.multihop":          true,
+	"Gateway spec.bgp.extended-next-hop": true,
+	"Gateway spec.bgp.bfd.strict":        true,
+	"Gateway spec.bgp.bfd.multihop":      true,
+	"Gateway spec.bgp.bfd.auth":          true,
+	"Gateway spec.static.bfd.multihop":   true,
+	"Gateway spec.static.bfd.auth":       true,
 }
 
 // inDialect reports whether the manifest's version has the field, if its kind

@@ -130,47 +130,68 @@ func reservedIn(p netip.Prefix) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// ParseAddressRanges parses an attractor's prefix: one prefix, or ranges
-// "first-last/bits" of one network joined by ';'. It returns the network.
+// AddressRange is the addresses from First to Last.
+type AddressRange struct{ First, Last netip.Addr }
+
+func (r AddressRange) overlaps(o AddressRange) bool {
+	return r.First.Is4() == o.First.Is4() && !r.Last.Less(o.First) && !o.Last.Less(r.First)
+}
+
+// ParseAddressRanges parses an attractor's prefix as AddressRanges does, and
+// returns the network alone.
 func ParseAddressRanges(s string) (netip.Prefix, error) {
+	network, _, err := AddressRanges(s)
+	return network, err
+}
+
+// AddressRanges parses an attractor's prefix: one prefix, or ranges
+// "first-last/bits" of one network joined by ';'. It returns the network and the
+// ranges; a prefix is one range, with the addresses of its ends.
+func AddressRanges(s string) (netip.Prefix, []AddressRange, error) {
 	parts := strings.Split(s, ";")
 	var network netip.Prefix
+	var ranges []AddressRange
 	for _, part := range parts {
 		first, rest, isRange := strings.Cut(part, "-")
 		if !isRange {
 			if len(parts) > 1 {
-				return netip.Prefix{}, fmt.Errorf(`%q: only ranges like "10.0.0.2-10.0.0.9/24" can be joined by ";"`, part)
+				return netip.Prefix{}, nil, fmt.Errorf(`%q: only ranges like "10.0.0.2-10.0.0.9/24" can be joined by ";"`, part)
 			}
-			return ParsePrefix(part)
+			p, err := ParsePrefix(part)
+			if err != nil {
+				return netip.Prefix{}, nil, err
+			}
+			return p, []AddressRange{{p.Addr(), lastAddress(p)}}, nil
 		}
-		p, err := parseAddressRange(first, rest)
+		p, r, err := parseAddressRange(first, rest)
 		if err != nil {
-			return netip.Prefix{}, fmt.Errorf("%q: %w", part, err)
+			return netip.Prefix{}, nil, fmt.Errorf("%q: %w", part, err)
 		}
 		if network.IsValid() && p != network {
-			return netip.Prefix{}, fmt.Errorf("%q is in network %s, the range before it in %s", part, p, network)
+			return netip.Prefix{}, nil, fmt.Errorf("%q is in network %s, the range before it in %s", part, p, network)
 		}
-		network = p
+		network, ranges = p, append(ranges, r)
 	}
-	return network, nil
+	return network, ranges, nil
 }
 
-func parseAddressRange(first, rest string) (netip.Prefix, error) {
+func parseAddressRange(first, rest string) (netip.Prefix, AddressRange, error) {
+	none := AddressRange{}
 	start, err := netip.ParseAddr(first)
 	if err != nil || start.Zone() != "" || start.Is4In6() {
-		return netip.Prefix{}, fmt.Errorf("%q is not an address", first)
+		return netip.Prefix{}, none, fmt.Errorf("%q is not an address", first)
 	}
 	end, err := netip.ParsePrefix(rest)
 	if err != nil || end.Addr().Is4In6() {
-		return netip.Prefix{}, fmt.Errorf("%q is not an address with a prefix length", rest)
+		return netip.Prefix{}, none, fmt.Errorf("%q is not an address with a prefix length", rest)
 	}
 	if !end.Contains(start) {
-		return netip.Prefix{}, fmt.Errorf("%s is not in %s", start, end.Masked())
+		return netip.Prefix{}, none, fmt.Errorf("%s is not in %s", start, end.Masked())
 	}
 	if end.Addr().Less(start) {
-		return netip.Prefix{}, errors.New("the range ends before it starts")
+		return netip.Prefix{}, none, errors.New("the range ends before it starts")
 	}
-	return end.Masked(), nil
+	return end.Masked(), AddressRange{start, end.Addr()}, nil
 }
 
 // familyOf names the IP family of an address as a trench's ip-family does.

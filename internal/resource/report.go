@@ -10,8 +10,7 @@ import (
 
 // ReportProgrammed records that the load balancers of a conduit carry out the
 // conduit's part of a snapshot, or, with an error, that they do not. Objects
-// that changed since the snapshot, and those that this release does not
-// support, keep their conditions.
+// that changed since the snapshot keep their conditions.
 func (s *Store) ReportProgrammed(of *Snapshot, trench, conduit string, err error) {
 	c := v1alpha1.Condition{Type: v1alpha1.ConditionProgrammed, Status: v1alpha1.ConditionTrue, Reason: v1alpha1.ReasonProgrammed}
 	if err != nil {
@@ -19,9 +18,7 @@ func (s *Store) ReportProgrammed(of *Snapshot, trench, conduit string, err error
 	}
 	observations := map[Key]observation{}
 	for _, o := range conduitPart(of, trench, conduit) {
-		if len(unsupported(o)) == 0 {
-			observations[KeyOf(o)] = observation{o.GetMeta().Generation, []v1alpha1.Condition{c}}
-		}
+		observations[KeyOf(o)] = observation{o.GetMeta().Generation, []v1alpha1.Condition{c}}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -89,6 +89,7 @@ func (s *set) check() {
 	s.sharedByAttractors()
 	s.sharedByConduits()
 	s.sameAddress()
+	s.attractors()
 	flows := s.flows()
 	s.ambiguousFlows(flows)
 	s.translations(flows)

@@ -353,7 +353,7 @@ func TestConditions(t *testing.T) {
 	expect("Flow", "web", v1alpha1.ConditionResolvedRefs, "True ResolvedRefs")
 	expect("Flow", "web", v1alpha1.ConditionProgrammed, "Unknown Pending")
 	expect("Stream", "lost", v1alpha1.ConditionResolvedRefs, "False ReferenceNotSet")
-	expect("Gateway", "bgp", v1alpha1.ConditionProgrammed, "False Unsupported")
+	expect("Gateway", "bgp", v1alpha1.ConditionProgrammed, "Unknown Pending")
 
 	old := s.Snapshot()
 	s.ReportProgrammed(old, "a", "lb", nil)

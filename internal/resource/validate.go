@@ -64,9 +64,6 @@ func index(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 // defaults are set already.
 func (c *checker) validate() {
 	c.metadata()
-	for _, u := range unsupported(c.doc.Object) {
-		c.warnf(u.field, "%s", u.why)
-	}
 	switch o := c.doc.Object.(type) {
 	case *v1alpha1.Trench:
 		c.oneOf("spec.ip-family", o.Spec.IPFamily, v1alpha1.IPv4, v1alpha1.IPv6, v1alpha1.Dualstack)

@@ -4,7 +4,6 @@ package resource
 
 import (
 	"net/netip"
-	"regexp"
 	"strings"
 	"time"
 
@@ -21,6 +20,23 @@ func (c *checker) attractor(spec *v1alpha1.AttractorSpec) {
 	c.unique("spec.gateways", spec.Gateways)
 	c.unique("spec.vips", spec.Vips)
 	c.externalInterface(&spec.Interface)
+	if spec.GracefulRestart != "" {
+		// RFC 4724, 3: twelve bits of seconds.
+		c.duration("spec.graceful-restart", spec.GracefulRestart, 0, 4095*time.Second)
+	}
+	c.routerID("spec.router-id", spec)
+}
+
+func (c *checker) routerID(path string, spec *v1alpha1.AttractorSpec) {
+	if spec.RouterID == "" {
+		return
+	}
+	// RFC 6286: any 32 bits but zero.
+	if a, err := netip.ParseAddr(spec.RouterID); err != nil || !a.Is4() || a.IsUnspecified() {
+		c.errorf(path, "%q is not a router id; write it as an IPv4 address that is not 0.0.0.0", spec.RouterID)
+	} else if *spec.Replicas > 1 {
+		c.errorf(path, "cannot be one for %d replicas: each needs its own; leave it out, and it is made of the replica's name", *spec.Replicas)
+	}
 }
 
 func (c *checker) externalInterface(spec *v1alpha1.InterfaceSpec) {
@@ -97,88 +113,18 @@ func (c *checker) networkAttachments(path string, attachments []v1alpha1.Network
 	}
 }
 
-func (c *checker) gateway(spec *v1alpha1.GatewaySpec) {
-	if a, err := netip.ParseAddr(spec.Address); err != nil || a.Zone() != "" || a.Is4In6() {
-		c.errorf("spec.address", "%q is not an IP address", spec.Address)
-	} else if a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
-		c.errorf("spec.address", "%s is not a unicast address of a router", a)
-	}
-	if !c.oneOf("spec.protocol", spec.Protocol, v1alpha1.ProtocolBGP, v1alpha1.ProtocolStatic) {
-		return
-	}
-	if spec.Protocol == v1alpha1.ProtocolStatic {
-		if spec.BGP != nil {
-			c.errorf("spec.bgp", "must be empty with protocol static")
-		}
-		c.bfd("spec.static.bfd", spec.Static.BFD)
-		return
-	}
-	if spec.Static != nil {
-		c.errorf("spec.static", "must be empty with protocol bgp")
-	}
-	c.bgp("spec.bgp", spec.BGP)
-}
-
-func (c *checker) bgp(path string, bgp *v1alpha1.BGP) {
-	c.asn(path+".local-asn", bgp.LocalASN)
-	c.asn(path+".remote-asn", bgp.RemoteASN)
-	if *bgp.LocalPort == 0 {
-		c.errorf(path+".local-port", "must be between 1 and 65535")
-	}
-	if *bgp.RemotePort == 0 {
-		c.errorf(path+".remote-port", "must be between 1 and 65535")
-	}
-	// RFC 4271, 4.2: two octets of seconds, at least three.
-	c.duration(path+".hold-time", bgp.HoldTime, 3*time.Second, 65535*time.Second)
-	c.bfd(path+".bfd", bgp.BFD)
-	if bgp.Auth != nil {
-		c.bgpAuth(path+".auth", bgp.Auth)
-	}
-}
-
-func (c *checker) asn(path string, asn *uint32) {
-	switch {
-	case asn == nil:
-		c.errorf(path, "is missing; protocol bgp needs it")
-	case *asn == 0:
-		c.errorf(path, "must be between 1 and 4294967295")
-	}
-}
-
-// keySourcePattern is the name of a Secret, with the capitals that Meridio's
-// v1alpha1 allowed.
-var keySourcePattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
-
-func (c *checker) bgpAuth(path string, auth *v1alpha1.BGPAuth) {
-	if !keyNamePattern.MatchString(auth.KeyName) {
-		c.errorf(path+".key-name", "%q is not a key; use letters, digits, '.', '-' and '_'", auth.KeyName)
-	}
-	if len(auth.KeySource) > maxName || !keySourcePattern.MatchString(auth.KeySource) {
-		c.errorf(path+".key-source", "%q is not the name of a Secret", auth.KeySource)
-	}
-}
-
-func (c *checker) bfd(path string, bfd *v1alpha1.BFD) {
-	if !*bfd.Switch {
-		return
-	}
-	// RFC 5880, 4.1: 32 bits of microseconds.
-	const limit = (1<<32 - 1) * time.Microsecond
-	c.duration(path+".min-tx", bfd.MinTx, time.Millisecond, limit)
-	c.duration(path+".min-rx", bfd.MinRx, time.Millisecond, limit)
-	if m := *bfd.Multiplier; m < 1 || m > 255 {
-		c.errorf(path+".multiplier", "must be between 1 and 255, not %d", m)
-	}
-}
-
-func (c *checker) duration(path, value string, least, most time.Duration) {
+// duration returns the value and whether it is within the bounds.
+func (c *checker) duration(path, value string, least, most time.Duration) (time.Duration, bool) {
 	d, err := time.ParseDuration(value)
 	switch {
 	case err != nil:
 		c.errorf(path, "%q is not a duration; write a number with ms, s, m or h", value)
+		return 0, false
 	case d < least || d > most:
 		c.errorf(path, "must be between %s and %s, not %s", shortDuration(least), shortDuration(most), value)
+		return 0, false
 	}
+	return d, true
 }
 
 // shortDuration drops the zero minutes and seconds that Duration.String adds.

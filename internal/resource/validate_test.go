@@ -297,7 +297,54 @@ bgp: {remote-asn: 0, hold-time: 2s, local-port: 0, remote-port: 0, bfd: {switch:
 			`f:6: Gateway x: spec.protocol: "ospf" is not allowed; use bgp, static`,
 		}},
 
+		{"gateway far away", manifest("Gateway", "x", `address: 10.0.0.1
+protocol: bgp
+bgp: {local-asn: 23456, remote-asn: 4294967295, hold-time: 3500ms, multihop: 1, ttl-security: 255, extended-next-hop: true, bfd: {strict: true}}`), []string{
+			`f:7: Gateway x: spec.bgp.local-asn: 23456 is reserved: it is no number of an autonomous system`,
+			`f:7: Gateway x: spec.bgp.remote-asn: 4294967295 is reserved: it is no number of an autonomous system`,
+			`f:7: Gateway x: spec.bgp.hold-time: must be whole seconds, not 3500ms`,
+			`f:7: Gateway x: spec.bgp.ttl-security: must be between 1 (on the link) and 254, not 255`,
+			`f:7: Gateway x: spec.bgp.multihop: must be between 2 and 255, not 1; leave it out for a router on the link`,
+			`f:7: Gateway x: spec.bgp.bfd.strict: needs bfd.switch: true`,
+			`f:7: Gateway x: spec.bgp.extended-next-hop: needs a session over IPv6; the address 10.0.0.1 is IPv4`,
+		}},
+		{"gateway hops and keys", manifest("Gateway", "x", `address: fd00::1
+protocol: bgp
+bgp: {local-asn: 1, remote-asn: 2, multihop: 9, ttl-security: 3, bfd: {switch: true, auth: {type: keyed-sha1, key-id: 256, key-name: "..", key-source: s}}}`) +
+			"---\n" + manifest("Gateway", "y", "address: fd00::2\nprotocol: static\nstatic: {bfd: {strict: true, auth: {type: md5}}}") +
+			"---\n" + manifest("Gateway", "z", "address: fd00::3\nprotocol: static\nstatic: {bfd: {auth: {key-id: 1}}}"), []string{
+			`f:7: Gateway x: spec.bgp.bfd.auth.key-id: must be between 0 and 255, not 256`,
+			`f:7: Gateway x: spec.bgp.bfd.auth.key-name: ".." is not a key; use letters, digits, '.', '-' and '_'`,
+			`f:7: Gateway x: spec.bgp.multihop: cannot be combined with ttl-security, which sends with TTL 255 and says how far away the router may be itself`,
+			`f:7: Gateway x: spec.bgp.bfd.multihop: must be true: BFD without it watches routers on the link only, and this one need not be there`,
+			`f:15: Gateway y: spec.static.bfd.auth.type: "md5" is not allowed; use none, keyed-sha1, meticulous-keyed-sha1`,
+			`f:15: Gateway y: spec.static.bfd.strict: is for protocol bgp: it holds back the BGP session until BFD is up`,
+			`f:23: Gateway z: spec.static.bfd.auth.type: must be keyed-sha1 or meticulous-keyed-sha1 when a key is given`,
+		}},
+
 		// Attractor.
+		{"router id", manifest("Attractor", "x", minimalAttractor+"interface: {name: x, type: host-device}\nreplicas: 2\nrouter-id: 1.2.3.4\ngraceful-restart: 2h"), []string{
+			`f:8: Attractor x: spec.router-id: cannot be one for 2 replicas: each needs its own; leave it out, and it is made of the replica's name`,
+			`f:9: Attractor x: spec.graceful-restart: must be between 0s and 1h8m15s, not 2h`,
+		}},
+		{"gateways of an attractor", manifest("Gateway", "one", "address: 10.9.0.1\nbgp: {local-asn: 1, remote-asn: 2}") + "---\n" +
+			manifest("Gateway", "two", "address: 10.9.0.1\nbgp: {local-asn: 1, remote-asn: 2, local-port: 180}") + "---\n" +
+			manifest("Gateway", "far", "address: 10.8.0.1\nprotocol: static") + "---\n" +
+			manifest("Gateway", "farther", "address: 10.8.0.2\nbgp: {local-asn: 1, remote-asn: 2, multihop: 5}") + "---\n" +
+			manifest("Gateway", "vip", "address: 30.0.0.1\nbgp: {local-asn: 1, remote-asn: 2, multihop: 5}") + "---\n" +
+			manifest("Vip", "inside", "address: 10.9.0.8/32") + "---\n" + manifest("Vip", "net", "address: 30.0.0.0/24") + "---\n" +
+			manifest("Attractor", "x", "composites: [lb2]\ngateways: [one, two, far, farther, vip]\nvips: [inside, net]\ninterface: {name: x, type: host-device, ipv4-prefix: 10.9.0.0/24}"), []string{
+			`f:12: warning: Gateway two: spec.address: Gateway one has the address 10.9.0.1 too`,
+			`f:53: Attractor x: spec.gateways[1]: gateways "one" and "two" have one address, 10.9.0.1`,
+			`f:53: Attractor x: spec.gateways[2]: the address 10.8.0.1 is not in the attractor's network 10.9.0.0/24, so it cannot be reached; a BGP router elsewhere needs bgp.multihop`,
+			`f:53: Attractor x: spec.gateways[4]: the address 30.0.0.1 of gateway "vip" is in vip "net" (30.0.0.0/24)`,
+			`f:54: Attractor x: spec.vips[0]: the address 10.9.0.8/32 of vip "inside" is in the attractor's network 10.9.0.0/24, where routers look for it on the link`,
+		}},
+		{"attractors on one VLAN", manifest("Attractor", "x", minimalAttractor+"interface: {name: x, ipv4-prefix: 10.9.0.1-10.9.0.9/24, ipv6-prefix: 'fd09::/64', nsm-vlan: {base-interface: eth0, vlan-id: 7}}") + "---\n" +
+			manifest("Conduit", "lb3", "type: stateless-lb") + "---\n" +
+			manifest("Attractor", "y", "composites: [lb3]\ninterface: {name: y, ipv4-prefix: 10.9.0.10-10.9.0.19/24, ipv6-prefix: 'fd09::/64', nsm-vlan: {base-interface: eth0, vlan-id: 7}}"), []string{
+			`f:19: Attractor y: spec.interface.ipv6-prefix: fd09::-fd09::ffff:ffff:ffff:ffff and attractor "x" have addresses in common on VLAN 7 of eth0; give each ranges of its own, such as "first-last/64"`,
+		}},
 		{"attractor lists", manifest("Attractor", "x", "replicas: -1\ncomposites: [lb2, lb]\ngateways: [gw, nope]\nvips: [v4, v4]\ninterface: {name: much-too-long-1, type: host-device, nsm-vlan: {vlan-id: 1}, network-attachments: [{name: x}]}"), []string{
 			`f:5: Attractor x: spec.replicas: must be 0 or more, not -1`,
 			`f:6: Attractor x: spec.composites: must name exactly one conduit, not 2`,

@@ -51,8 +51,11 @@ func able(what string) error {
 		return ableBPF()
 	case "netns":
 		return ableNetNS()
-	case "iperf3", "nft", "clang-19":
+	case "iperf3", "nft", "clang-19", "bird":
 		_, err := exec.LookPath(what)
+		return err
+	case "frr":
+		_, err := exec.LookPath("/usr/lib/frr/bgpd")
 		return err
 	}
 	return fmt.Errorf("unknown ability %q", what)

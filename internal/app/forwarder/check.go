@@ -4,17 +4,22 @@ package forwarder
 
 import (
 	"context"
+	"errors"
 
 	"github.com/weft-project/weft/internal/nodecheck"
 	"github.com/weft-project/weft/internal/stitch"
+	"github.com/weft-project/weft/internal/trunk"
 )
 
 // CheckPart returns the forwarder as a part of the node that can be checked.
 func (c *Component) CheckPart() nodecheck.Part {
-	return nodecheck.Part{Name: "forwarder", Checker: checker{c.stitcher}}
+	return nodecheck.Part{Name: "forwarder", Checker: checker{c.stitcher, c.trunk}}
 }
 
-type checker struct{ stitcher *stitch.Stitcher }
+type checker struct {
+	stitcher *stitch.Stitcher
+	trunk    *trunk.Trunk
+}
 
 // Check implements nodecheck.Checker.
 func (c checker) Check(ctx context.Context, repair bool) ([]nodecheck.Finding, error) {
@@ -23,7 +28,24 @@ func (c checker) Check(ctx context.Context, repair bool) ([]nodecheck.Finding, e
 	for _, d := range differences {
 		findings = append(findings, finding(d))
 	}
-	return findings, err
+	vlans, vlanErr := c.trunk.Check(repair)
+	for _, d := range vlans {
+		findings = append(findings, vlanFinding(d))
+	}
+	return findings, errors.Join(err, vlanErr)
+}
+
+func vlanFinding(d trunk.Difference) nodecheck.Finding {
+	f := nodecheck.Finding{
+		Kind: "vlan", Severity: nodecheck.Error, Object: "interface " + d.Interface, Message: d.Problem, Repaired: d.Repaired,
+	}
+	if d.Conn != "" {
+		f.Message = "connection " + d.Conn + ": " + d.Problem
+	}
+	if d.Stray {
+		f.Severity = nodecheck.Warning
+	}
+	return f
 }
 
 func finding(d stitch.Difference) nodecheck.Finding {

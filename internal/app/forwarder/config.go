@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ import (
 	"github.com/weft-project/weft/internal/tunnel"
 	"github.com/weft-project/weft/internal/wireguard"
 	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
+	"github.com/weft-project/weft/pkg/networkservice/vlanmech"
 )
 
 // Config of the forwarder of a node.
@@ -49,6 +51,10 @@ type Config struct {
 	// that do not come back; stitch.DefaultGrace when zero.
 	Grace time.Duration
 
+	// Devices are base interfaces of VLANs by the label via of endpoints that name
+	// none.
+	Devices vlanmech.Devices
+
 	// TunnelIP is the node's address for tunnels to other nodes; without it there
 	// are none.
 	TunnelIP netip.Addr
@@ -69,6 +75,15 @@ type Config struct {
 	WireGuardPort uint16
 	// KeyRotation is how old its keys get; a day when zero, forever when negative.
 	KeyRotation time.Duration
+}
+
+// vlanPinDir is where VLANs are pinned: beside the cross-connect's maps, which
+// others list, too.
+func (c Config) vlanPinDir() string {
+	if c.PinDir == "" {
+		return ""
+	}
+	return filepath.Join(c.PinDir, "vlan")
 }
 
 // WireGuardOff refuses encryption.

@@ -19,6 +19,7 @@ import (
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/log"
 	"github.com/weft-project/weft/internal/stitch"
+	"github.com/weft-project/weft/internal/trunk"
 	chain "github.com/weft-project/weft/pkg/networkservice/chains/forwarder"
 	"github.com/weft-project/weft/pkg/networkservice/dial"
 	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
@@ -37,6 +38,7 @@ type Component struct {
 	config   Config
 	logger   *slog.Logger
 	stitcher *stitch.Stitcher
+	trunk    *trunk.Trunk
 	server   *mesh.Server
 	release  []func() error // in the order of Stop's reverse
 	stop     func() error
@@ -90,6 +92,8 @@ func (c *Component) start(ctx context.Context, deps Deps) error {
 		Pool:     pool,
 		Stitcher: c.stitcher,
 		Tunnels:  mechanisms,
+		VLANs:    c.trunk,
+		Devices:  c.config.Devices,
 	})
 	c.server, err = mesh.Serve(deps.Security, []*url.URL{c.config.ListenOn}, forwarder.Register)
 	if err != nil {
@@ -114,6 +118,11 @@ func (c *Component) startDataPath(metrics prometheus.Registerer) (mechanisms tun
 		return mechanisms, err
 	}
 	c.onStop(func() error { return c.stitcher.Close(c.keeps()) })
+	c.trunk, err = trunk.New(trunk.Options{NetNS: c.config.NetNS, PinDir: c.config.vlanPinDir(), Grace: c.config.Grace, Logger: c.logger})
+	if err != nil {
+		return mechanisms, err
+	}
+	c.onStop(func() error { return c.trunk.Close(c.keeps()) })
 	if ways != nil {
 		if err := ways.attach(c.stitcher); err != nil {
 			return mechanisms, err
@@ -123,7 +132,7 @@ func (c *Component) startDataPath(metrics prometheus.Registerer) (mechanisms tun
 	if metrics == nil {
 		return mechanisms, nil
 	}
-	state := collector{c.stitcher}
+	state := collector{c.stitcher, c.trunk}
 	if err := metrics.Register(state); err != nil {
 		return mechanisms, fmt.Errorf("register metrics: %w", err)
 	}

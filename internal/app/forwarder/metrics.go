@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weft-project/weft/internal/stitch"
+	"github.com/weft-project/weft/internal/trunk"
 )
 
 // collectTimeout bounds the wait for interfaces that are being changed.
@@ -23,12 +24,22 @@ var (
 		"Legs of the workload interfaces: active ones may carry the workload's frames.", []string{"state"}, nil)
 )
 
-// collector shows the state of the stitcher.
-type collector struct{ stitcher *stitch.Stitcher }
+var (
+	vlanPacketsDesc = prometheus.NewDesc("weft_vlan_packets_total",
+		"Frames of frontends' VLANs, by what became of them.", []string{"reason"}, nil)
+	vlanPortsDesc = prometheus.NewDesc("weft_vlan_ports",
+		"Frontends' interfaces in VLANs of this node.", nil, nil)
+)
+
+// collector shows the state of the data path.
+type collector struct {
+	stitcher *stitch.Stitcher
+	trunk    *trunk.Trunk
+}
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{packetsDesc, interfacesDesc, legsDesc} {
+	for _, desc := range []*prometheus.Desc{packetsDesc, interfacesDesc, legsDesc, vlanPacketsDesc, vlanPortsDesc} {
 		out <- desc
 	}
 }
@@ -42,6 +53,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for reason, n := range counters {
 		out <- prometheus.MustNewConstMetric(packetsDesc, prometheus.CounterValue, float64(n), reason.String())
 	}
+	c.collectVLANs(out)
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()
 	ports, err := c.stitcher.Snapshot(ctx)
@@ -62,4 +74,15 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(interfacesDesc, prometheus.GaugeValue, float64(len(ports)))
 	out <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(active), "active")
 	out <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(waiting), "waiting")
+}
+
+func (c collector) collectVLANs(out chan<- prometheus.Metric) {
+	counters, err := c.trunk.Counters()
+	if err != nil {
+		out <- prometheus.NewInvalidMetric(vlanPacketsDesc, err)
+	}
+	for reason, n := range counters {
+		out <- prometheus.MustNewConstMetric(vlanPacketsDesc, prometheus.CounterValue, float64(n), reason.String())
+	}
+	out <- prometheus.MustNewConstMetric(vlanPortsDesc, prometheus.GaugeValue, float64(c.trunk.Len()))
 }

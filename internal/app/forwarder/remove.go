@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/internal/stitch"
+	"github.com/weft-project/weft/internal/trunk"
 	"github.com/weft-project/weft/internal/wireguard"
 	"github.com/weft-project/weft/pkg/dataplane/xconnect"
 )
@@ -126,7 +128,7 @@ func (r Remains) Idle(sockets ...string) error {
 // namespaces, tunnel devices, pins, and who encrypts.
 func (r Remains) Remove(ctx context.Context) error {
 	c := r.config()
-	return errors.Join(removeLegs(ctx, c), removeLinks(c.NetNS), wireguard.Remove(c.WireGuardDir))
+	return errors.Join(removeVLANs(c), removeLegs(ctx, c), removeLinks(c.NetNS), wireguard.Remove(c.WireGuardDir))
 }
 
 // removeLegs adopts the legs, to know all that belongs to them.
@@ -148,6 +150,29 @@ func removeLegs(ctx context.Context, c Config) error {
 		return err
 	}
 	return errors.Join(s.Collect(ctx), s.Close(false))
+}
+
+// removeVLANs adopts frontends' interfaces, to know what belongs to them, and
+// removes them.
+func removeVLANs(c Config) error {
+	dir := c.vlanPinDir()
+	if dir == "" {
+		return nil
+	}
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if _, err := netns.Inode(orOwn(c.NetNS)); errors.Is(err, netns.ErrNotFound) {
+		return os.RemoveAll(dir)
+	}
+	t, err := trunk.New(trunk.Options{NetNS: c.NetNS, PinDir: dir, Logger: slog.New(slog.DiscardHandler)})
+	if errors.Is(err, bpffs.ErrNotMounted) { // the pins have gone with the file system
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.Collect(), t.Close(false))
 }
 
 func orOwn(netNS string) string {

@@ -43,6 +43,7 @@ const (
 	Extension  = "extension_headers"
 	NAT        = "nat"
 	NoGateway  = "no_gateway"
+	NoRoute    = "no_route"
 )
 
 // Target is where a target's frames go.
@@ -58,7 +59,11 @@ type World struct {
 	Targets map[uint16]Target
 	MAC     packet.MAC // of the external interface
 	VLAN    uint16     // of the external interface, 0: untagged
-	LegMTU  uint16     // of the leg that Reply's frames come from; 0: unlimited
+	// Gateways4 and Gateways6 are the next hops of IPv4 and IPv6 packets.
+	Gateways4, Gateways6 []netip.Addr
+	// Routes, if not nil, are looked at first.
+	Routes []Route
+	LegMTU uint16 // of the leg that Reply's frames come from; 0: unlimited
 
 	// SlowPath says that somebody takes fragments whose first one has not come,
 	// and packets to be cut into fragments.

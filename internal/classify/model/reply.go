@@ -4,9 +4,9 @@ package model
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net/netip"
-	"slices"
 
 	"github.com/weft-project/weft/internal/packet"
 )
@@ -29,9 +29,9 @@ func (w World) Reply(frame []byte) Decision {
 	case err != nil && !errors.Is(err, packet.ErrExtension):
 		return Decision{Verdict: Malformed}
 	}
-	gateways := w.Gateways(p.Src.Is4())
-	if len(gateways) == 0 {
-		return Decision{Verdict: NoGateway}
+	gateway, v := w.Gateway(p, err != nil)
+	if v != "" {
+		return Decision{Verdict: v}
 	}
 	if p.TTL <= 1 {
 		return Decision{Verdict: TTLExpired}
@@ -47,7 +47,7 @@ func (w World) Reply(frame []byte) Decision {
 	}
 	out := packet.Ethernet{Dst: p.Ethernet.Dst, Src: p.Ethernet.Src}.Frame(p.EtherType, frame[p.L3:])
 	setTTL(out[14:], p.TTL-1)
-	return Decision{Verdict: ReplyForwarded, Gateway: pickGateway(gateways, p), Frame: out}
+	return Decision{Verdict: ReplyForwarded, Gateway: gateway, Frame: out}
 }
 
 // translateBack gives the transport of a reply, and p, the ports that the client
@@ -71,19 +71,59 @@ func (w World) translateBack(l4 []byte, p *packet.Packet) string {
 	return ""
 }
 
-// Gateways returns the gateways of a family, each once, in their order.
-func (w World) Gateways(v4 bool) []netip.Addr {
-	list := slices.DeleteFunc(slices.Clone(w.Set.Gateways), func(a netip.Addr) bool { return a.Is4() != v4 })
-	slices.SortFunc(list, netip.Addr.Compare)
-	return slices.Compact(list)
+// Route leads to a next hop; without one, nowhere.
+type Route struct {
+	Prefix netip.Prefix
+	Hop    netip.Addr // the zero address: packets are dropped
 }
 
-// pickGateway keeps all packets of a flow on one way; of fragments only the
-// first has ports, so they go by their addresses alone.
-func pickGateway(list []netip.Addr, p packet.Packet) netip.Addr {
-	hash := packet.FlowHash(p.Src, p.Dst, p.Proto, p.SrcPort, p.DstPort)
-	if p.Fragment.First() || p.Fragment.Later() {
-		hash = packet.FlowHash(p.Src, p.Dst, packet.TCP, 0, 0)
+// Gateway returns the next hop of a reply; a verdict is why there is none. Its
+// ports count as the target gave them. Fragments, of which only the first has
+// ports, and what has none that can be read go by their addresses alone.
+func (w World) Gateway(p packet.Packet, strange bool) (netip.Addr, string) {
+	best := Route{}
+	for _, r := range w.Routes {
+		if r.Prefix.Contains(p.Dst) && (!best.Prefix.IsValid() || r.Prefix.Bits() > best.Prefix.Bits()) {
+			best = r
+		}
 	}
-	return list[packet.HashPick(hash, uint32(len(list)))]
+	if best.Prefix.IsValid() {
+		if !best.Hop.IsValid() {
+			return netip.Addr{}, NoRoute
+		}
+		return best.Hop, ""
+	}
+	list := w.Gateways6
+	if p.Src.Is4() {
+		list = w.Gateways4
+	}
+	if len(list) == 0 {
+		return netip.Addr{}, NoGateway
+	}
+	hash := packet.FlowHash(p.Src, p.Dst, packet.TCP, 0, 0)
+	whole := !strange && !p.Fragment.First() && !p.Fragment.Later()
+	if whole && (p.Proto == packet.TCP || p.Proto == packet.UDP || p.Proto == packet.SCTP) {
+		hash = packet.FlowHash(p.Src, p.Dst, p.Proto, p.SrcPort, p.DstPort)
+	}
+	return highest(list, uint64(hash>>20)), ""
+}
+
+// highest is the next hop that wins a share of the flows: the one with the highest
+// score. So the others keep theirs when one goes.
+func highest(list []netip.Addr, share uint64) (winner netip.Addr) {
+	mix := func(h, n uint64) uint64 {
+		h += (n + 1) * 0x9e3779b97f4a7c15
+		h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+		h = (h ^ h>>27) * 0x94d049bb133111eb
+		return h ^ h>>31
+	}
+	var most uint64
+	for _, hop := range list {
+		b := hop.As16()
+		score := mix(mix(mix(0, binary.BigEndian.Uint64(b[:8])), binary.BigEndian.Uint64(b[8:])), share)
+		if score > most || !winner.IsValid() {
+			winner, most = hop, score
+		}
+	}
+	return winner
 }

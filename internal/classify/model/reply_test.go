@@ -83,7 +83,11 @@ func TestReplyLimits(t *testing.T) {
 			step{name + " DF", frame(toUs, df, packet.TCP, 80, 4000), Decision{Verdict: TooBig}},
 			step{name + " TTL goes first", frame(toUs, expiring, packet.TCP, 80, 4000), Decision{Verdict: TTLExpired}},
 		)
-		w.Set.Gateways = []netip.Addr{map[string]netip.Addr{"IPv6": router4, "IPv4": router6}[name]}
+		if name == "IPv4" {
+			w.Gateways4 = nil
+		} else {
+			w.Gateways6 = nil
+		}
 		run(t, w.Reply,
 			step{name + " no gateway", whole, Decision{Verdict: NoGateway}},
 			step{name + " no gateway goes before TTL", frame(toUs, expiring, packet.TCP, 80, 4000), Decision{Verdict: NoGateway}},
@@ -140,12 +144,16 @@ func TestReplyFragments(t *testing.T) {
 		for i := range byte(9) {
 			more := router4.As4()
 			more[3] = i
-			w.Set.Gateways = append(w.Set.Gateways, netip.AddrFrom4(more), netip.AddrFrom16([16]byte{0x20, 1, 15: i}))
+			w.Gateways4 = append(w.Gateways4, netip.AddrFrom4(more))
+			w.Gateways6 = append(w.Gateways6, netip.AddrFrom16([16]byte{0x20, 1, 15: i}))
 		}
-		list := w.Gateways(f.reply.Src.Is4())
+		list := w.Gateways6
+		if f.reply.Src.Is4() {
+			list = w.Gateways4
+		}
 		pick := func(proto uint8, sport, dport uint16) netip.Addr {
 			hash := packet.FlowHash(f.reply.Src, f.reply.Dst, proto, sport, dport)
-			return list[packet.HashPick(hash, uint32(len(list)))]
+			return highest(list, uint64(hash>>20))
 		}
 		plain := pick(packet.TCP, 0, 0)
 		for _, b := range append(in, frame(toUs, f.reply, 47, 0, 0), icmp(toUs, f.reply, 13, 0, make([]byte, 9))) {
@@ -153,8 +161,8 @@ func TestReplyFragments(t *testing.T) {
 				t.Errorf("%s: got %s, want %s", name, got.Gateway, plain)
 			}
 		}
-		for port := range uint16(50) { // by the ports that the client knows
-			want := pick(packet.UDP, 90, port)
+		for port := range uint16(50) { // by the ports that the target has
+			want := pick(packet.UDP, 9090, port)
 			if got := w.Reply(frame(toUs, f.reply, packet.UDP, 9090, port)); got.Gateway != want {
 				t.Errorf("%s: port %d: got %s, want %s", name, port, got.Gateway, want)
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/weft-project/weft/internal/classify"
 	"github.com/weft-project/weft/internal/inspect"
 	"github.com/weft-project/weft/internal/packet"
+	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
 // Addresses of the replica that New returns.
@@ -53,10 +54,9 @@ func NewState() *State {
 		return balancer.Flow{Stream: stream, Rule: rule}
 	}
 	s := &State{Configuration: balancer.Config{
-		VIPs:     append([]netip.Prefix{Range}, vips...),
-		Streams:  []balancer.Stream{{Name: "api"}, {Name: "voice"}, {Name: "web"}},
-		Gateways: []netip.Addr{netip.MustParseAddr("10.0.0.254")},
-		NATs:     []classify.NAT{{VIP: vips[0], Protocol: classify.TCP, Port: 443, TargetPort: 8443}},
+		VIPs:    append([]netip.Prefix{Range}, vips...),
+		Streams: []balancer.Stream{{Name: "api"}, {Name: "voice"}, {Name: "web"}},
+		NATs:    []classify.NAT{{VIP: vips[0], Protocol: classify.TCP, Port: 443, TargetPort: 8443}},
 		Flows: []balancer.Flow{
 			flow("web", classify.Rule{
 				Name: "web", Priority: 1, Protocols: []uint8{classify.TCP, classify.UDP}, DestinationPorts: port(80, 443),
@@ -75,6 +75,7 @@ func NewState() *State {
 		},
 	}}
 	s.Now = balancer.Snapshot{
+		Gateways: lb.Gateways{Default4: []netip.Addr{netip.MustParseAddr("10.0.0.254")}},
 		Flows: []balancer.FlowState{
 			{Name: "admin", ID: 11, Stream: "web"}, {Name: "get", ID: 12, Stream: "api"},
 			{Name: "sctp", ID: 13, Stream: "voice"}, {Name: "web", ID: 10, Stream: "web"},

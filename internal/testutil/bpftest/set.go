@@ -11,7 +11,7 @@ import (
 	"github.com/weft-project/weft/internal/packet"
 )
 
-// Set makes n rules, VIPs, NATs and gateways that pass Validate. The rules'
+// Set makes n rules, VIPs and NATs that pass Validate. The rules'
 // counters are 1 to n, their streams 0 to streams-1. The packets made after it
 // are near its rules and NATs.
 func (r *Random) Set(n, streams int) classify.Set {
@@ -30,9 +30,6 @@ func (r *Random) Set(n, streams int) classify.Set {
 	}
 	for p := 0.95; r.pick(p); {
 		s.NATs = r.appendNAT(s.NATs, r.nat(s), &used)
-	}
-	for p := 0.9; r.pick(p); {
-		s.Gateways = append(s.Gateways, r.client(r.pick(0.5)))
 	}
 	r.set = s
 	return s

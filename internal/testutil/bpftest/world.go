@@ -15,6 +15,15 @@ func (r *Random) World(n, streams, targets int, mac packet.MAC) model.World {
 		Set: r.Set(n, streams), Tables: make(map[uint32][]uint16), Targets: make(map[uint16]model.Target),
 		MAC: mac, SlowPath: true, Fragments: make(model.Fragments),
 	}
+	for p := 0.9; r.pick(p); {
+		hop := r.client(r.pick(0.5))
+		if w.Gateways4 = append(w.Gateways4, hop); hop.Is6() && r.pick(0.7) {
+			w.Gateways4 = w.Gateways4[:len(w.Gateways4)-1]
+		}
+		if hop.Is6() {
+			w.Gateways6 = append(w.Gateways6, hop)
+		}
+	}
 	for id := uint16(1); id < uint16(targets); id++ {
 		if r.pick(0.12) {
 			continue

@@ -32,6 +32,12 @@ type AttractorSpec struct {
 	Vips []string `json:"vips,omitempty"`
 	// Interface is the external interface.
 	Interface InterfaceSpec `json:"interface"`
+	// GracefulRestart is how long BGP gateways keep the routes of a frontend that
+	// restarts (RFC 4724), a duration up to 4095s; 0s: not at all; default 60s.
+	GracefulRestart string `json:"graceful-restart,omitempty"`
+	// RouterID of BGP, in the form of an IPv4 address, for an attractor with one
+	// replica; by default it is made of the replica's name.
+	RouterID string `json:"router-id,omitempty"`
 }
 
 // InterfaceSpec describes an external interface.

@@ -50,6 +50,15 @@ type BGP struct {
 	BFD *BFD `json:"bfd,omitempty"`
 	// Auth is MD5 authentication (RFC 2385).
 	Auth *BGPAuth `json:"auth,omitempty"`
+	// TTLSecurity is how many hops away the router may be by the TTL of its
+	// packets (RFC 5082), 1 to 254; default: the TTL is not looked at.
+	TTLSecurity *uint8 `json:"ttl-security,omitempty"`
+	// Multihop is the TTL of packets to a router that is not on the link, 2 to
+	// 255; default: it is on the link.
+	Multihop *uint8 `json:"multihop,omitempty"`
+	// ExtendedNextHop exchanges IPv4 routes with IPv6 next hops (RFC 8950) over a
+	// session with an IPv6 address.
+	ExtendedNextHop bool `json:"extended-next-hop,omitempty"`
 }
 
 // Static is a gateway with fixed routes.
@@ -66,6 +75,30 @@ type BFD struct {
 	MinRx string `json:"min-rx,omitempty"`
 	// Multiplier is 1 to 255; default 3.
 	Multiplier *uint16 `json:"multiplier,omitempty"`
+	// Strict, of bgp only: no BGP session before BFD is up.
+	Strict bool `json:"strict,omitempty"`
+	// Multihop is for a router that is not on the link (RFC 5883).
+	Multihop bool `json:"multihop,omitempty"`
+	// Auth is off by default.
+	Auth *BFDAuth `json:"auth,omitempty"`
+}
+
+// Values of BFDAuth.Type.
+const (
+	BFDAuthNone           = "none"
+	BFDAuthSHA1           = "keyed-sha1"
+	BFDAuthMeticulousSHA1 = "meticulous-keyed-sha1"
+)
+
+// BFDAuth is how BFD packets are authenticated (RFC 5880, 6.7).
+type BFDAuth struct {
+	// Type is none (the default), keyed-sha1 or meticulous-keyed-sha1.
+	Type string `json:"type,omitempty"`
+	// KeyID is 0 to 255, the same at the router.
+	KeyID *uint16 `json:"key-id,omitempty"`
+	// KeyName and KeySource name the key of a Secret, of 1 to 20 bytes.
+	KeyName   string `json:"key-name,omitempty"`
+	KeySource string `json:"key-source,omitempty"`
 }
 
 // BGPAuth names the key of a Secret.

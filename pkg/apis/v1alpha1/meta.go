@@ -47,6 +47,12 @@ const (
 	ConditionProgrammed = "Programmed"
 	// ConditionReady says that the object serves its purpose now.
 	ConditionReady = "Ready"
+	// ConditionAnnounced says that gateways are told to send a Vip's traffic.
+	ConditionAnnounced = "Announced"
+	// ConditionBGPEstablished says that the BGP sessions with a Gateway are.
+	ConditionBGPEstablished = "BGPEstablished"
+	// ConditionBFDUp says that the BFD sessions with a Gateway are up.
+	ConditionBFDUp = "BFDUp"
 )
 
 // Reasons of conditions.
@@ -56,7 +62,11 @@ const (
 	ReasonNotSet       = "ReferenceNotSet"
 	ReasonProgrammed   = "Programmed"
 	ReasonPending      = "Pending"
-	ReasonUnsupported  = "Unsupported"
+	ReasonReady        = "Ready"
+	ReasonUp           = "Up"
+	ReasonDown         = "Down"
+	ReasonNoReplica    = "NoReplica"
+	ReasonSecret       = "SecretMissing"
 )
 
 // ConditionStatus is True, False or Unknown.

@@ -73,6 +73,27 @@ type bpfLbFragKey struct {
 	Proto uint32
 }
 
+type bpfLbGateway struct {
+	_      structs.HostLayout
+	Active uint32
+	Pad    uint32
+	Half   [2]struct {
+		_     structs.HostLayout
+		Table uint32
+		N     [2]uint32
+		Pad   uint32
+		Ways  [2]struct {
+			_    structs.HostLayout
+			Hops [64]struct {
+				_  structs.HostLayout
+				Hi uint64
+				Lo uint64
+			}
+			Slots [4096]uint8
+		}
+	}
+}
+
 type bpfLbLimit uint32
 
 const (
@@ -85,6 +106,16 @@ const (
 type bpfLbPin struct {
 	_      structs.HostLayout
 	Stream uint32
+	Target uint32
+}
+
+type bpfLbProbe struct {
+	_      structs.HostLayout
+	Nonce  uint64
+	Seen   uint64
+	Reason uint32
+	Stream uint32
+	Flow   uint32
 	Target uint32
 }
 
@@ -144,8 +175,9 @@ const (
 	bpfLbReasonLB_DROP_EXTENSION     bpfLbReason = 24
 	bpfLbReasonLB_DROP_NAT           bpfLbReason = 25
 	bpfLbReasonLB_DROP_NO_GATEWAY    bpfLbReason = 26
-	bpfLbReasonLB_DROP_INTERNAL      bpfLbReason = 27
-	bpfLbReasonLB_REASONS            bpfLbReason = 28
+	bpfLbReasonLB_DROP_NO_ROUTE      bpfLbReason = 27
+	bpfLbReasonLB_DROP_INTERNAL      bpfLbReason = 28
+	bpfLbReasonLB_REASONS            bpfLbReason = 29
 )
 
 type bpfLbStream struct {
@@ -181,9 +213,11 @@ const (
 	bpfMapLbEvents       = "lb_events"
 	bpfMapLbFlowLoad     = "lb_flow_load"
 	bpfMapLbFrags        = "lb_frags"
+	bpfMapLbGateways     = "lb_gateways"
 	bpfMapLbLimits       = "lb_limits"
 	bpfMapLbMembers      = "lb_members"
 	bpfMapLbPins         = "lb_pins"
+	bpfMapLbProbes       = "lb_probes"
 	bpfMapLbPunts        = "lb_punts"
 	bpfMapLbRings        = "lb_rings"
 	bpfMapLbRules        = "lb_rules"
@@ -195,6 +229,7 @@ const (
 	bpfMapLbTargets      = "lb_targets"
 	bpfProgLb            = "lb"
 	bpfProgLbEgress      = "lb_egress"
+	bpfProgLbProbe       = "lb_probe"
 	bpfProgLbReply       = "lb_reply"
 	bpfVarCfgAffinity    = "cfg_affinity"
 	bpfVarCfgBlobMask    = "cfg_blob_mask"
@@ -202,6 +237,7 @@ const (
 	bpfVarCfgCrcLow      = "cfg_crc_low"
 	bpfVarCfgIfindex     = "cfg_ifindex"
 	bpfVarCfgMemberWords = "cfg_member_words"
+	bpfVarCfgProbe       = "cfg_probe"
 	bpfVarCfgSecret      = "cfg_secret"
 	bpfVarCfgTableSize   = "cfg_table_size"
 	bpfVarCfgTrace       = "cfg_trace"
@@ -252,6 +288,7 @@ type bpfSpecs struct {
 type bpfProgramSpecs struct {
 	Lb       *ebpf.ProgramSpec `ebpf:"lb"`
 	LbEgress *ebpf.ProgramSpec `ebpf:"lb_egress"`
+	LbProbe  *ebpf.ProgramSpec `ebpf:"lb_probe"`
 	LbReply  *ebpf.ProgramSpec `ebpf:"lb_reply"`
 }
 
@@ -263,9 +300,11 @@ type bpfMapSpecs struct {
 	LbEvents     *ebpf.MapSpec `ebpf:"lb_events"`
 	LbFlowLoad   *ebpf.MapSpec `ebpf:"lb_flow_load"`
 	LbFrags      *ebpf.MapSpec `ebpf:"lb_frags"`
+	LbGateways   *ebpf.MapSpec `ebpf:"lb_gateways"`
 	LbLimits     *ebpf.MapSpec `ebpf:"lb_limits"`
 	LbMembers    *ebpf.MapSpec `ebpf:"lb_members"`
 	LbPins       *ebpf.MapSpec `ebpf:"lb_pins"`
+	LbProbes     *ebpf.MapSpec `ebpf:"lb_probes"`
 	LbPunts      *ebpf.MapSpec `ebpf:"lb_punts"`
 	LbRings      *ebpf.MapSpec `ebpf:"lb_rings"`
 	LbRules      *ebpf.MapSpec `ebpf:"lb_rules"`
@@ -287,6 +326,7 @@ type bpfVariableSpecs struct {
 	CfgCrcLow      *ebpf.VariableSpec `ebpf:"cfg_crc_low"`
 	CfgIfindex     *ebpf.VariableSpec `ebpf:"cfg_ifindex"`
 	CfgMemberWords *ebpf.VariableSpec `ebpf:"cfg_member_words"`
+	CfgProbe       *ebpf.VariableSpec `ebpf:"cfg_probe"`
 	CfgSecret      *ebpf.VariableSpec `ebpf:"cfg_secret"`
 	CfgTableSize   *ebpf.VariableSpec `ebpf:"cfg_table_size"`
 	CfgTrace       *ebpf.VariableSpec `ebpf:"cfg_trace"`
@@ -317,9 +357,11 @@ type bpfMaps struct {
 	LbEvents     *ebpf.Map `ebpf:"lb_events"`
 	LbFlowLoad   *ebpf.Map `ebpf:"lb_flow_load"`
 	LbFrags      *ebpf.Map `ebpf:"lb_frags"`
+	LbGateways   *ebpf.Map `ebpf:"lb_gateways"`
 	LbLimits     *ebpf.Map `ebpf:"lb_limits"`
 	LbMembers    *ebpf.Map `ebpf:"lb_members"`
 	LbPins       *ebpf.Map `ebpf:"lb_pins"`
+	LbProbes     *ebpf.Map `ebpf:"lb_probes"`
 	LbPunts      *ebpf.Map `ebpf:"lb_punts"`
 	LbRings      *ebpf.Map `ebpf:"lb_rings"`
 	LbRules      *ebpf.Map `ebpf:"lb_rules"`
@@ -337,9 +379,11 @@ func (m *bpfMaps) Close() error {
 		m.LbEvents,
 		m.LbFlowLoad,
 		m.LbFrags,
+		m.LbGateways,
 		m.LbLimits,
 		m.LbMembers,
 		m.LbPins,
+		m.LbProbes,
 		m.LbPunts,
 		m.LbRings,
 		m.LbRules,
@@ -362,6 +406,7 @@ type bpfVariables struct {
 	CfgCrcLow      *ebpf.Variable `ebpf:"cfg_crc_low"`
 	CfgIfindex     *ebpf.Variable `ebpf:"cfg_ifindex"`
 	CfgMemberWords *ebpf.Variable `ebpf:"cfg_member_words"`
+	CfgProbe       *ebpf.Variable `ebpf:"cfg_probe"`
 	CfgSecret      *ebpf.Variable `ebpf:"cfg_secret"`
 	CfgTableSize   *ebpf.Variable `ebpf:"cfg_table_size"`
 	CfgTrace       *ebpf.Variable `ebpf:"cfg_trace"`
@@ -374,6 +419,7 @@ type bpfVariables struct {
 type bpfPrograms struct {
 	Lb       *ebpf.Program `ebpf:"lb"`
 	LbEgress *ebpf.Program `ebpf:"lb_egress"`
+	LbProbe  *ebpf.Program `ebpf:"lb_probe"`
 	LbReply  *ebpf.Program `ebpf:"lb_reply"`
 }
 
@@ -381,6 +427,7 @@ func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.Lb,
 		p.LbEgress,
+		p.LbProbe,
 		p.LbReply,
 	)
 }

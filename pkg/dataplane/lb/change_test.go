@@ -45,7 +45,7 @@ func TestChangeUnderTraffic(t *testing.T) {
 	}
 	rules := func(more int) Rules {
 		return Rules{
-			VIPs: rule.VIPs, Gateways: []netip.Addr{client4, client6},
+			VIPs:  rule.VIPs,
 			Flows: append(manyRules(more, rule.VIPs[0]), rule),
 		}
 	}

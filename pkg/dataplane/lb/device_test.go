@@ -45,7 +45,7 @@ func TestDeviceChanges(t *testing.T) {
 	}
 	testutil.Eventually(t, 5*time.Second, "the MAC at first", answers(extMAC))
 	testutil.Eventually(t, 5*time.Second, "an MTU of 1500 and no gateway", becomes(DropNoGateway))
-	rules.Gateways = []netip.Addr{fixSrc6}
+	check(t, l.SetGateways(Gateways{Default6: []netip.Addr{fixSrc6}}))
 	check(t, l.SetRules(rules))
 	testutil.Eventually(t, 5*time.Second, "gateways", becomes(ReplyForwarded))
 	check(t, h.SetMTU(l.id.ifindex, 1280))

@@ -212,7 +212,14 @@ func sameEvent(a, b slowpath.Event) bool {
 func testReplyWithoutGateway(t *testing.T, w *fixtureWorld) {
 	vips := []netip.Prefix{netip.PrefixFrom(fixVIP4, 32), netip.PrefixFrom(fixVIP6, 128)}
 	for i, f := range fixFamilies {
-		check(t, w.SetRules(Rules{VIPs: vips, Gateways: []netip.Addr{fixFamilies[1-i].gateway}}))
+		check(t, w.SetRules(Rules{VIPs: vips}))
+		one := fixGateways
+		if i == 0 {
+			one.Default4 = nil
+		} else {
+			one.Default6 = nil
+		}
+		check(t, w.SetGateways(one))
 		fixture{frame: response(toUs, f.reply, packet.TCP, webPort), want: because(DropNoGateway), reply: true}.run(t, w)
 		o := fixFamilies[1-i]
 		fixture{
@@ -220,7 +227,7 @@ func testReplyWithoutGateway(t *testing.T, w *fixtureWorld) {
 		}.run(t, w)
 	}
 	// Malformed comes before, and TTL after.
-	check(t, w.SetRules(Rules{VIPs: vips}))
+	check(t, w.SetGateways(Gateways{}))
 	for _, f := range fixFamilies {
 		f.reply.TTL = 1
 		fixture{frame: response(toUs, f.reply, packet.TCP, webPort), want: because(DropNoGateway), reply: true}.run(t, w)

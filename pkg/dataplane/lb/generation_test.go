@@ -99,8 +99,8 @@ func (g generation) fill(l *LB) error {
 	for _, a := range vips {
 		rule.VIPs = append(rule.VIPs, netip.PrefixFrom(a, a.BitLen()))
 	}
-	errs := []error{l.SetRules(Rules{
-		VIPs: rule.VIPs, Flows: []classify.Rule{rule}, Gateways: []netip.Addr{client4, client6},
+	errs := []error{l.SetGateways(clientGateways), l.SetRules(Rules{
+		VIPs: rule.VIPs, Flows: []classify.Rule{rule},
 	})}
 	for i, leg := range g.Legs {
 		mac, own := targetMAC(i), legMAC(i)

@@ -5,18 +5,21 @@ package lb
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"github.com/weft-project/weft/internal/classify"
 )
 
 // heritage are the maps of a predecessor that matter to its successor: they tell
 // where flows and packets have been sent, by numbers of its own. A map that is
 // not as ours is left alone. A nil heritage knows nothing.
 type heritage struct {
-	frags, pins, targets *ebpf.Map // nil when they cannot be read
-	timer                *time.Timer
+	frags, pins, targets, gateways *ebpf.Map // nil when they cannot be read
+	timer                          *time.Timer
 }
 
 // openHeritage finds the maps of the program that a link has. What cannot be
@@ -62,6 +65,7 @@ func (h *heritage) keep(m *ebpf.Map) bool {
 	}
 	for name, to := range map[string]**ebpf.Map{
 		bpfMapLbFrags: &h.frags, bpfMapLbPins: &h.pins, bpfMapLbTargets: &h.targets,
+		bpfMapLbGateways: &h.gateways,
 	} {
 		ours := spec.Maps[name]
 		if info.Name == name && *to == nil &&
@@ -81,10 +85,10 @@ func (h *heritage) close() error {
 		h.timer.Stop()
 	}
 	var errs []error
-	for _, m := range []*ebpf.Map{h.frags, h.pins, h.targets} {
+	for _, m := range []*ebpf.Map{h.frags, h.pins, h.targets, h.gateways} {
 		errs = append(errs, m.Close()) // nil is fine
 	}
-	h.frags, h.pins, h.targets = nil, nil, nil
+	h.frags, h.pins, h.targets, h.gateways = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -171,4 +175,40 @@ func (h *heritage) translate(l *LB) map[uint32]uint16 {
 		}
 	}
 	return now
+}
+
+// inheritGateways has a successor begin with the gateways of its predecessor. Only
+// New calls it.
+func (l *LB) inheritGateways() {
+	if !l.shadow {
+		return
+	}
+	h := openHeritage(l.inherited[hooks[0].name])
+	h.copyGateways(l)
+	_ = h.close()
+}
+
+// copyGateways takes the live gateways over, unless SetGateways has told others.
+// The caller holds l.mu, or is New.
+func (h *heritage) copyGateways(l *LB) {
+	if h.gateways == nil || l.told {
+		return
+	}
+	var all bpfLbGateway
+	if h.gateways.Lookup(uint32(0), &all) != nil {
+		return
+	}
+	now := &all.Half[all.Active&1]
+	g := Gateways{Table: now.Table}
+	for i, list := range [...]*[]netip.Addr{&g.Default4, &g.Default6} {
+		for _, hop := range now.Ways[i].Hops[:min(int(now.N[i]), classify.MaxGateways)] {
+			*list = append(*list, hopAddr(hop.Hi, hop.Lo))
+		}
+	}
+	if g.Table != 0 && l.forwardLookups() != nil {
+		g.Table = 0
+	}
+	if g.Validate() == nil {
+		l.writeGateways(g.clone())
+	}
 }

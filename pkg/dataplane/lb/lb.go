@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -19,12 +20,11 @@ import (
 )
 
 // Rules is what the program decides by. An address is a VIP when VIPs contains
-// it; Gateways are where replies go, spread by flow.
+// it.
 type Rules struct {
-	VIPs     []netip.Prefix
-	Flows    []classify.Rule
-	NATs     []classify.NAT
-	Gateways []netip.Addr
+	VIPs  []netip.Prefix
+	Flows []classify.Rule
+	NATs  []classify.NAT
 	// MSSClamp lowers the MSS option of TCP SYNs to what fits the MTUs.
 	MSSClamp bool
 	// Affinity is how many flows stay with their target when tables change; 0:
@@ -52,14 +52,18 @@ type LB struct {
 	members []byte     // memory of lb_members
 	targets []byte     // memory of lb_targets
 	control []byte     // memory of lb_control
+	ways    []byte     // memory of lb_gateways
+	probed  []byte     // memory of lb_probes
 	rings   map[uint32]*ring
 	links   []attachment // of the external interface
 	// inherited are the links of a predecessor that are not taken over yet.
 	inherited map[string]link.Link
-	heritage  *heritage    // what it knew, nil when there was none or it is outdated
-	shadow    bool         // a predecessor works until TakeOver
-	groups    int          // socket that makes it receive all multicast, -1: none
-	gateways  []netip.Addr // in force, sorted
+	heritage  *heritage // what it knew, nil when there was none or it is outdated
+	shadow    bool      // a predecessor works until TakeOver
+	groups    int       // socket that makes it receive all multicast, -1: none
+	gateways  Gateways  // in force
+	told      bool      // by SetGateways; else they are a predecessor's
+	lookups   bool      // the kernel answers those of the program
 	watchers  map[*watcher]struct{}
 
 	blockID uint32
@@ -68,6 +72,10 @@ type LB struct {
 	record  record       // that belongs there
 
 	slow *slowPath // nil until New is done; has locks of its own
+
+	dev     atomic.Pointer[net.Interface] // the external interface
+	probing sync.Mutex                    // one probe at a time; guards probes
+	probes  uint32                        // how many there were
 
 	// legsMu is held while the kernel attaches a leg, so that nothing else
 	// waits with it. Never lock another one under it.
@@ -144,11 +152,13 @@ func (l *LB) prepare() (err error) {
 	for mem, m := range map[*[]byte]*ebpf.Map{
 		&l.streams: l.objs.LbStreams, &l.members: l.objs.LbMembers,
 		&l.targets: l.objs.LbTargets, &l.control: l.objs.LbControl,
+		&l.ways: l.objs.LbGateways, &l.probed: l.objs.LbProbes,
 	} {
 		if *mem, err = mapMemory(m); err != nil {
 			return err
 		}
 	}
+	l.inheritGateways()
 	if l.slow, err = startSlowPath(l); err != nil {
 		return err
 	}
@@ -211,7 +221,7 @@ func (l *LB) end(keep bool) error {
 	for _, r := range l.rings {
 		errs = append(errs, r.close())
 	}
-	for _, mem := range [][]byte{l.streams, l.members, l.targets, l.control} {
+	for _, mem := range [][]byte{l.streams, l.members, l.targets, l.control, l.ways, l.probed} {
 		if mem != nil {
 			errs = append(errs, unix.Munmap(mem))
 		}
@@ -221,7 +231,7 @@ func (l *LB) end(keep bool) error {
 	}
 	l.block, l.links, l.rings, l.objs = nil, nil, nil, nil
 	l.inherited, l.heritage, l.pinned = nil, nil, false
-	l.streams, l.members, l.targets, l.control = nil, nil, nil, nil
+	l.streams, l.members, l.targets, l.control, l.ways, l.probed = nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

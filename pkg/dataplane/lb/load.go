@@ -60,11 +60,15 @@ func (o *objects) Close() error {
 type identity struct {
 	ifindex int
 	trace   uint32 // mark of test runs
+	probe   uint32 // mark of probes, but for the bits of their index
 	secret  uint32 // in metadata, 0: no XDP
 }
 
 func newIdentity(ifindex int, xdp bool) identity {
 	id := identity{ifindex: ifindex, trace: rand.Uint32() | 1}
+	for id.probe == 0 || id.probe == id.trace&^(uint32(probeMarks)-1) {
+		id.probe = rand.Uint32() &^ (uint32(probeMarks) - 1)
+	}
 	if xdp {
 		id.secret = rand.Uint32() | 1
 	}
@@ -88,6 +92,10 @@ func load(cfg Config, id identity, want shape, old *objects) (_ *objects, err er
 	o := &objects{shape: want}
 	if err := spec.LoadAndAssign(&o.bpfObjects, &opts); err != nil {
 		return nil, fmt.Errorf("load lb: %w", err)
+	}
+	// So that a successor finds the gateways by the program of the interface.
+	if err := o.Lb.BindMap(o.LbGateways); err != nil {
+		return nil, errors.Join(fmt.Errorf("bind gateways: %w", err), o.Close())
 	}
 	if id.secret == 0 {
 		return o, nil
@@ -132,6 +140,8 @@ func (o *objects) shared(want shape) map[string]*ebpf.Map {
 		bpfMapLbFrags:      o.LbFrags,
 		bpfMapLbControl:    o.LbControl,
 		bpfMapLbLimits:     o.LbLimits,
+		bpfMapLbGateways:   o.LbGateways,
+		bpfMapLbProbes:     o.LbProbes,
 		bpfMapLbPunts:      o.LbPunts,
 		bpfMapLbEvents:     o.LbEvents,
 	}
@@ -162,6 +172,7 @@ func prepare(spec *ebpf.CollectionSpec, cfg Config, id identity, want shape) err
 		bpfVarCfgIfindex:     uint32(id.ifindex),
 		bpfVarCfgVlan:        cfg.VLAN,
 		bpfVarCfgTrace:       id.trace,
+		bpfVarCfgProbe:       id.probe,
 		bpfVarCfgSecret:      id.secret,
 		bpfVarCfgAffinity:    want.affinity,
 		bpfVarCfgMemberWords: memberWords(cfg),

@@ -39,6 +39,7 @@ const (
 	DropExtension = Reason(bpfLbReasonLB_DROP_EXTENSION)  // IPv6 extension headers beyond the walk
 	DropNAT       = Reason(bpfLbReasonLB_DROP_NAT)        // an SCTP fragment whose port would be translated
 	DropNoGateway = Reason(bpfLbReasonLB_DROP_NO_GATEWAY) // reply without a gateway of its family
+	DropNoRoute   = Reason(bpfLbReasonLB_DROP_NO_ROUTE)   // reply that the routing table has go nowhere
 	DropInternal  = Reason(bpfLbReasonLB_DROP_INTERNAL)   // the kernel refused what it should not
 
 	reasons = Reason(bpfLbReasonLB_REASONS)
@@ -71,6 +72,7 @@ var reasonNames = [reasons]string{
 	DropProtocol:      "protocol",
 	DropExtension:     "extension_headers",
 	DropNoGateway:     "no_gateway",
+	DropNoRoute:       "no_route",
 	DropInternal:      "internal",
 }
 

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/netip"
 	"os"
-	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -41,7 +39,6 @@ func (l *LB) setRules(rules Rules) error {
 		VIPs:     rules.VIPs,
 		Rules:    rules.Flows,
 		NATs:     rules.NATs,
-		Gateways: rules.Gateways,
 		MAC:      dev.HardwareAddr,
 		MSSClamp: rules.MSSClamp,
 	}
@@ -66,9 +63,7 @@ func (l *LB) setRules(rules Rules) error {
 		return err
 	}
 	l.inForce, l.written = rules, *dev
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.gateways = slices.Compact(slices.SortedFunc(slices.Values(rules.Gateways), netip.Addr.Compare))
+	l.dev.Store(dev)
 	return nil
 }
 

@@ -221,21 +221,14 @@ func (s *slowPath) Target(id uint16) (slowpath.NextHop, bool) {
 	return slowpath.NextHop{Interface: int(hop.Ifindex), Dst: hop.Dst, Src: hop.Src, MTU: int(hop.Mtu)}, hop.Ifindex != 0
 }
 
-// Gateway implements slowpath.Gateways: the program's choice for fragments, whose
-// ports do not count.
+// Gateway implements slowpath.Gateways: the program is asked where it sends a
+// later fragment between the addresses.
 func (s *slowPath) Gateway(src, dst netip.Addr) (slowpath.NextHop, bool) {
-	s.lb.mu.Lock()
-	var list []netip.Addr
-	for _, g := range s.lb.gateways {
-		if g.Is4() == src.Is4() {
-			list = append(list, g)
-		}
-	}
-	s.lb.mu.Unlock()
-	if len(list) == 0 {
+	v, _, err := s.lb.TraceReply(fragmentOf(src, dst))
+	if err != nil || v.Reason != ReplyForwarded {
 		return slowpath.NextHop{}, false
 	}
-	gateway := list[packet.HashPick(packet.FlowHash(src, dst, packet.TCP, 0, 0), uint32(len(list)))]
+	gateway := v.Gateway
 	dev, err := s.lb.device()
 	if err != nil {
 		return slowpath.NextHop{}, false
@@ -252,6 +245,12 @@ func (s *slowPath) Gateway(src, dst netip.Addr) (slowpath.NextHop, bool) {
 	return slowpath.NextHop{
 		Interface: s.lb.id.ifindex, Dst: packet.MAC(mac), Src: packet.MAC(dev.HardwareAddr), MTU: dev.MTU,
 	}, true
+}
+
+// fragmentOf is a later fragment of some packet.
+func fragmentOf(src, dst netip.Addr) []byte {
+	ip := packet.IP{Src: src, Dst: dst, TTL: 64, Fragment: 1}
+	return ip.Packet(packet.Ethernet{}, packet.UDP, make([]byte, 8))
 }
 
 // SlowPathCounters count what user space did for packets that the program cannot

@@ -109,7 +109,7 @@ const operUp = 6
 // setRules sends everything to stream 0, as balance does, with changes.
 func (s *stacks) setRules(t *testing.T, change func(*Rules)) {
 	t.Helper()
-	rules := Rules{Gateways: []netip.Addr{client4, client6}}
+	rules := Rules{}
 	for _, a := range vips {
 		rules.VIPs = append(rules.VIPs, netip.PrefixFrom(a, a.BitLen()))
 	}

@@ -120,6 +120,7 @@ func (l *LB) TakeOver() error {
 	if err := l.heritage.copyPins(l); err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
+	l.heritage.copyGateways(l)
 	afterStep("affinity")
 	if err := l.attach(); err != nil {
 		return fmt.Errorf("take over: %w", err)

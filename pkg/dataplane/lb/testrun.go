@@ -4,6 +4,7 @@ package lb
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/cilium/ebpf"
 
@@ -17,6 +18,8 @@ type Verdict struct {
 	Flow   uint32 // when a rule matched
 	Slot   uint32 // when the stream had a table
 	Target uint16 // when the stream had a target
+	// Gateway is the next hop of a reply that is forwarded.
+	Gateway netip.Addr
 }
 
 // skb is struct __sk_buff, the context of a test run.
@@ -70,6 +73,10 @@ func (l *LB) run(prog *ebpf.Program, frame []byte, mark uint32) (Verdict, []byte
 	}
 	v := Verdict{
 		Reason: Reason(after.CB[0]), Stream: after.CB[1], Target: uint16(after.CB[2]), Flow: after.CB[3], Slot: after.CB[4],
+	}
+	if v.Reason == ReplyForwarded {
+		hi, lo := uint64(after.CB[1])|uint64(after.CB[2])<<32, uint64(after.CB[3])|uint64(after.CB[4])<<32
+		v = Verdict{Reason: v.Reason, Gateway: hopAddr(hi, lo)}
 	}
 	return v, opts.DataOut, nil
 }

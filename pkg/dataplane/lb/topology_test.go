@@ -134,8 +134,9 @@ func (top *topology) balance(t *testing.T) {
 	for _, a := range vips {
 		rule.VIPs = append(rule.VIPs, netip.PrefixFrom(a, a.BitLen()))
 	}
+	check(t, top.lb.SetGateways(clientGateways))
 	check(t, top.lb.SetRules(Rules{
-		VIPs: rule.VIPs, Flows: []classify.Rule{rule}, Gateways: []netip.Addr{client4, client6},
+		VIPs: rule.VIPs, Flows: []classify.Rule{rule},
 	}))
 	check(t, top.lb.SetTable(0, top.table(0)))
 }
@@ -155,3 +156,6 @@ func check(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// clientGateways has the client be its own gateway.
+var clientGateways = Gateways{Default4: []netip.Addr{client4}, Default6: []netip.Addr{client6}}

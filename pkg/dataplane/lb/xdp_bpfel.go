@@ -73,6 +73,27 @@ type xdpLbFragKey struct {
 	Proto uint32
 }
 
+type xdpLbGateway struct {
+	_      structs.HostLayout
+	Active uint32
+	Pad    uint32
+	Half   [2]struct {
+		_     structs.HostLayout
+		Table uint32
+		N     [2]uint32
+		Pad   uint32
+		Ways  [2]struct {
+			_    structs.HostLayout
+			Hops [64]struct {
+				_  structs.HostLayout
+				Hi uint64
+				Lo uint64
+			}
+			Slots [4096]uint8
+		}
+	}
+}
+
 type xdpLbLimit uint32
 
 const (
@@ -85,6 +106,16 @@ const (
 type xdpLbPin struct {
 	_      structs.HostLayout
 	Stream uint32
+	Target uint32
+}
+
+type xdpLbProbe struct {
+	_      structs.HostLayout
+	Nonce  uint64
+	Seen   uint64
+	Reason uint32
+	Stream uint32
+	Flow   uint32
 	Target uint32
 }
 
@@ -133,8 +164,9 @@ const (
 	xdpLbReasonLB_DROP_EXTENSION     xdpLbReason = 24
 	xdpLbReasonLB_DROP_NAT           xdpLbReason = 25
 	xdpLbReasonLB_DROP_NO_GATEWAY    xdpLbReason = 26
-	xdpLbReasonLB_DROP_INTERNAL      xdpLbReason = 27
-	xdpLbReasonLB_REASONS            xdpLbReason = 28
+	xdpLbReasonLB_DROP_NO_ROUTE      xdpLbReason = 27
+	xdpLbReasonLB_DROP_INTERNAL      xdpLbReason = 28
+	xdpLbReasonLB_REASONS            xdpLbReason = 29
 )
 
 type xdpLbStream struct {
@@ -170,9 +202,11 @@ const (
 	xdpMapLbEvents       = "lb_events"
 	xdpMapLbFlowLoad     = "lb_flow_load"
 	xdpMapLbFrags        = "lb_frags"
+	xdpMapLbGateways     = "lb_gateways"
 	xdpMapLbLimits       = "lb_limits"
 	xdpMapLbMembers      = "lb_members"
 	xdpMapLbPins         = "lb_pins"
+	xdpMapLbProbes       = "lb_probes"
 	xdpMapLbPunts        = "lb_punts"
 	xdpMapLbRings        = "lb_rings"
 	xdpMapLbRules        = "lb_rules"
@@ -187,6 +221,7 @@ const (
 	xdpVarCfgBlobMask    = "cfg_blob_mask"
 	xdpVarCfgIfindex     = "cfg_ifindex"
 	xdpVarCfgMemberWords = "cfg_member_words"
+	xdpVarCfgProbe       = "cfg_probe"
 	xdpVarCfgSecret      = "cfg_secret"
 	xdpVarCfgTableSize   = "cfg_table_size"
 	xdpVarCfgTrace       = "cfg_trace"
@@ -246,9 +281,11 @@ type xdpMapSpecs struct {
 	LbEvents     *ebpf.MapSpec `ebpf:"lb_events"`
 	LbFlowLoad   *ebpf.MapSpec `ebpf:"lb_flow_load"`
 	LbFrags      *ebpf.MapSpec `ebpf:"lb_frags"`
+	LbGateways   *ebpf.MapSpec `ebpf:"lb_gateways"`
 	LbLimits     *ebpf.MapSpec `ebpf:"lb_limits"`
 	LbMembers    *ebpf.MapSpec `ebpf:"lb_members"`
 	LbPins       *ebpf.MapSpec `ebpf:"lb_pins"`
+	LbProbes     *ebpf.MapSpec `ebpf:"lb_probes"`
 	LbPunts      *ebpf.MapSpec `ebpf:"lb_punts"`
 	LbRings      *ebpf.MapSpec `ebpf:"lb_rings"`
 	LbRules      *ebpf.MapSpec `ebpf:"lb_rules"`
@@ -268,6 +305,7 @@ type xdpVariableSpecs struct {
 	CfgBlobMask    *ebpf.VariableSpec `ebpf:"cfg_blob_mask"`
 	CfgIfindex     *ebpf.VariableSpec `ebpf:"cfg_ifindex"`
 	CfgMemberWords *ebpf.VariableSpec `ebpf:"cfg_member_words"`
+	CfgProbe       *ebpf.VariableSpec `ebpf:"cfg_probe"`
 	CfgSecret      *ebpf.VariableSpec `ebpf:"cfg_secret"`
 	CfgTableSize   *ebpf.VariableSpec `ebpf:"cfg_table_size"`
 	CfgTrace       *ebpf.VariableSpec `ebpf:"cfg_trace"`
@@ -298,9 +336,11 @@ type xdpMaps struct {
 	LbEvents     *ebpf.Map `ebpf:"lb_events"`
 	LbFlowLoad   *ebpf.Map `ebpf:"lb_flow_load"`
 	LbFrags      *ebpf.Map `ebpf:"lb_frags"`
+	LbGateways   *ebpf.Map `ebpf:"lb_gateways"`
 	LbLimits     *ebpf.Map `ebpf:"lb_limits"`
 	LbMembers    *ebpf.Map `ebpf:"lb_members"`
 	LbPins       *ebpf.Map `ebpf:"lb_pins"`
+	LbProbes     *ebpf.Map `ebpf:"lb_probes"`
 	LbPunts      *ebpf.Map `ebpf:"lb_punts"`
 	LbRings      *ebpf.Map `ebpf:"lb_rings"`
 	LbRules      *ebpf.Map `ebpf:"lb_rules"`
@@ -318,9 +358,11 @@ func (m *xdpMaps) Close() error {
 		m.LbEvents,
 		m.LbFlowLoad,
 		m.LbFrags,
+		m.LbGateways,
 		m.LbLimits,
 		m.LbMembers,
 		m.LbPins,
+		m.LbProbes,
 		m.LbPunts,
 		m.LbRings,
 		m.LbRules,
@@ -341,6 +383,7 @@ type xdpVariables struct {
 	CfgBlobMask    *ebpf.Variable `ebpf:"cfg_blob_mask"`
 	CfgIfindex     *ebpf.Variable `ebpf:"cfg_ifindex"`
 	CfgMemberWords *ebpf.Variable `ebpf:"cfg_member_words"`
+	CfgProbe       *ebpf.Variable `ebpf:"cfg_probe"`
 	CfgSecret      *ebpf.Variable `ebpf:"cfg_secret"`
 	CfgTableSize   *ebpf.Variable `ebpf:"cfg_table_size"`
 	CfgTrace       *ebpf.Variable `ebpf:"cfg_trace"`

@@ -115,7 +115,7 @@ func TestXDPOnTAP(t *testing.T) {
 // tapRules lead port 80 of the VIPs to stream 0.
 func tapRules() (r Rules) {
 	for _, f := range fixFamilies {
-		r.VIPs, r.Gateways = append(r.VIPs, netip.PrefixFrom(f.in.Dst, f.in.Dst.BitLen())), append(r.Gateways, f.gateway)
+		r.VIPs = append(r.VIPs, netip.PrefixFrom(f.in.Dst, f.in.Dst.BitLen()))
 	}
 	r.Flows = []classify.Rule{{Name: "web", VIPs: r.VIPs, DestinationPorts: []classify.PortRange{{First: webPort, Last: webPort}}}}
 	return r

@@ -8,6 +8,7 @@ import (
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/cls"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/vlan"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
 	"github.com/networkservicemesh/sdk/pkg/tools/clienturlctx"
 	"github.com/networkservicemesh/sdk/pkg/tools/postpone"
@@ -39,6 +40,12 @@ func (client) Request(ctx context.Context, request *networkservice.NetworkServic
 	conn, err := next.Client(ctx).Request(ctx, request, opts...)
 	if err != nil {
 		return nil, err
+	}
+	if conn.GetMechanism().GetType() == vlan.MECHANISM { // vlanmech has offered it, and knows what to do
+		remove(ctx)
+		conn = conn.Clone()
+		conn.Mechanism = mine
+		return conn, nil
 	}
 	if err := validate(conn.GetMechanism()); err != nil {
 		if !established {

@@ -20,6 +20,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/fd"
 	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 	"github.com/weft-project/weft/pkg/networkservice/vacate"
+	"github.com/weft-project/weft/pkg/networkservice/vlanmech"
 )
 
 // Stitcher makes and removes legs; *stitch.Stitcher is one.
@@ -52,6 +53,9 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 	conn, err := next.Server(ctx).Request(ctx, request)
 	if err != nil {
 		return nil, err
+	}
+	if vlanmech.Chosen(ctx) { // the interface is vlanmech's
+		return conn, toStatus(s.stitcher.DisconnectIn(ctx, conn.GetId(), ""))
 	}
 	if err := s.connect(ctx, conn, sent); err != nil {
 		if !isConnected(ctx) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/vlan"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/vxlan"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
 	"github.com/networkservicemesh/sdk/pkg/tools/clienturlctx"
@@ -68,6 +69,10 @@ func (c *client) ask(ctx context.Context, request *networkservice.NetworkService
 	conn, err := next.Client(ctx).Request(ctx, request.Clone(), opts...)
 	if err != nil {
 		return nil, state{}, err
+	}
+	if conn.GetMechanism().GetType() == vlan.MECHANISM { // no tunnel: vlanmech has offered it
+		remove(ctx, true)
+		return conn, state{}, nil
 	}
 	mine := request.GetConnection()
 	now, err := c.agree(ctx, mine.GetId(), conn, offers)

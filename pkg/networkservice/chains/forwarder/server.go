@@ -28,6 +28,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/stitch"
 	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
 	"github.com/weft-project/weft/pkg/networkservice/unheard"
+	"github.com/weft-project/weft/pkg/networkservice/vlanmech"
 )
 
 // Config of the chain; all fields but Tunnels and Authorize are needed.
@@ -39,6 +40,8 @@ type Config struct {
 	Pool           *dial.Pool // connections to endpoints; stays the caller's
 	Stitcher       stitch.Stitcher
 	Tunnels        tunnelmech.Config                   // to other nodes; the zero value has none
+	VLANs          vlanmech.Trunk                      // makes frontends' interfaces in VLANs
+	Devices        vlanmech.Devices                    // base interfaces by the label via
 	Authorize      networkservice.NetworkServiceServer // nil: nobody is refused
 }
 
@@ -49,7 +52,8 @@ type Config struct {
 // before anybody needs a namespace. The endpoint is chosen; its labels tell whether
 // the way of a client on another node will do, for which there is a VNI then. The
 // leg is made when the elements behind it have the endpoint's answer. Of the two
-// mechanisms of the client chain one works, by where the endpoint is.
+// mechanisms of the client chain one works, by where the endpoint is; when the
+// endpoint answers with a VLAN instead, vlanmech makes the interface.
 //
 // A connection of an earlier process is closed by the same elements without those
 // of the SDK, which would not know it.
@@ -67,6 +71,7 @@ func NewServer(ctx context.Context, config Config) endpoint.Endpoint {
 			find,
 			choose,
 			tunnelmech.NewServer(config.Tunnels),
+			vlanmech.NewServer(config.VLANs),
 			stitch.NewServer(config.Stitcher),
 			hopwatch.NewServer(ctx, lose(config.Stitcher), nselabel.GraceOf),
 			connects,
@@ -75,6 +80,7 @@ func NewServer(ctx context.Context, config Config) endpoint.Endpoint {
 	clients := []networkservice.NetworkServiceClient{
 		kernelmech.NewClient(),
 		tunnelmech.NewClient(config.Tunnels),
+		vlanmech.NewClient(config.Devices),
 		fd.NewClient(),
 	}
 	// An endpoint that is gone needs no Close.
