@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weft-project/weft/internal/log"
+	"github.com/weft-project/weft/pkg/networkservice/pathid"
 	"github.com/weft-project/weft/pkg/networkservice/unheard"
 )
 
@@ -61,7 +62,7 @@ func newChain(t *testing.T, name string) (endpoint.Endpoint, *hop) {
 	t.Cleanup(cancel)
 	h := &hop{has: map[string]bool{}}
 	tokens := func(credentials.AuthInfo) (string, time.Time, error) { return "t", time.Now().Add(time.Hour), nil }
-	return unheard.Wrap(name, endpoint.NewServer(ctx, tokens, endpoint.WithName(name), endpoint.WithAdditionalFunctionality(h))), h
+	return unheard.Wrap(name, pathid.Wrap(name, endpoint.NewServer(ctx, tokens, endpoint.WithName(name), endpoint.WithAdditionalFunctionality(h)))), h
 }
 
 // first is what a client sends that has had no answer yet.
@@ -173,19 +174,5 @@ func TestClientClosesWhatItIsNotSureOf(t *testing.T) {
 	n.err = status.Error(codes.DeadlineExceeded, "late")
 	if _, err := client.Request(t.Context(), request(conn)); err == nil || n.closes != 0 {
 		t.Errorf("a standing connection: %v, %d closes", err, n.closes)
-	}
-}
-
-// Nothing was passed on: nothing is closed.
-func TestServerWithoutNextHop(t *testing.T) {
-	h := &hop{has: map[string]bool{}}
-	s := chain.NewNetworkServiceServer(unheard.NewServer(), h)
-	if _, err := s.Close(t.Context(), first("c")); err != nil || len(h.closes) != 0 {
-		t.Errorf("%v, closes %v", err, h.closes)
-	}
-	passed := first("c")
-	passed.Path.PathSegments = append(passed.Path.PathSegments, &networkservice.PathSegment{Name: "forwarder", Id: "f"})
-	if _, err := s.Close(t.Context(), passed); err != nil || len(h.closes) != 1 {
-		t.Errorf("%v, closes %v", err, h.closes)
 	}
 }
