@@ -234,6 +234,11 @@ func (s *soak) decideOne(w *soakWorkload, iface string, wanted *wantedNIC) error
 	defer s.mu.Unlock()
 	for _, a := range response.GetAttachments() {
 		if a.GetSpec().GetName() == w.Attachment(iface) {
+			for _, c := range a.GetStatus().GetConditions() {
+				if c.GetReason() == "Detaching" {
+					return fmt.Errorf("it is being removed: %s", c.GetMessage())
+				}
+			}
 			wanted.streams, wanted.drain, wanted.unsure = a.GetSpec().GetStreams(), a.GetSpec().GetLabels()["drain"] == "true", false
 			return nil
 		}

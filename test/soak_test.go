@@ -112,7 +112,7 @@ func newSoak(t *testing.T) *soak {
 		seed = soakSmokeSeed
 	}
 	s := &soak{t: t, seed: numberFrom(t, "WEFT_TEST_SEED", seed), stats: map[string]int{}}
-	t.Logf("WEFT_TEST_SEED=%d", s.seed)
+	t.Logf("WEFT_TEST_SEED=%d; another one is taken with WEFT_TEST_SEED=$(date +%%s%%N) or WEFT_TEST_SOAK=15s", s.seed)
 	s.start(true)
 	for _, n := range s.Nodes {
 		s.newWorkload(n)
@@ -146,7 +146,7 @@ func (s *soak) start(pinned bool) {
 	must(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
-			s.WriteLogs(os.Stderr, 40)
+			s.WriteLogs(os.Stderr, 200)
 		}
 		check(t, s.Close())
 	})

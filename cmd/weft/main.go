@@ -21,6 +21,7 @@ import (
 func main() {
 	process.MaybeServe()
 	wireguard.MaybeServe()
+	process.MaybeServe()
 	commands := append(cluster.NewCommands(), up.NewCommand(), up.NewDownCommand(), control.NewRegistryCommand(), control.NewNSMgrCommand(),
 		demo.NewCommand(), bench.NewCommand())
 	os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], commands...))

@@ -45,7 +45,6 @@ type fakeEndpoint struct {
 
 type fakeConnection struct {
 	request attachment.Request
-	expires time.Time  // zero: never
 	reason  chan error // for the monitor
 }
 
@@ -178,7 +177,6 @@ func (f *fakeMesh) Request(ctx context.Context, request attachment.Request) (att
 	}
 	if f.lifetime != 0 {
 		connection.Expires = time.Now().Add(f.lifetime)
-		c.expires = connection.Expires
 	}
 	return connection, nil
 }
@@ -229,13 +227,6 @@ func (f *fakeMesh) Monitor(ctx context.Context, connection attachment.Connection
 	case err := <-reason:
 		return err
 	}
-}
-
-// expire drops what has expired.
-func (f *fakeMesh) expire(e *fakeEndpoint) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	maps.DeleteFunc(e.connections, func(_ string, c *fakeConnection) bool { return time.Now().After(c.expires) })
 }
 
 // connections returns the requests of an endpoint's connections by id.

@@ -24,8 +24,9 @@ type leg struct {
 	connection Connection
 	standing   bool // the connection has been made and is not known to be lost
 	closing    bool
+	noted      bool  // the connection's id is stored
+	unsure     bool  // a request may have made it without an answer
 	requesting bool  // an attempt is under way
-	unsure     bool  // a request has failed that may have made the connection all the same
 	again      bool  // something says: request again
 	generation int64 // of the specification that stands
 	turns      int   // attempts that have been settled
@@ -42,11 +43,12 @@ type leg struct {
 	refresh  time.Time // zero: never
 }
 
-// startLeg is called with the lock held.
-func (m *Manager) startLeg(e *entry, endpoint string, connection Connection) {
+// startLeg is called with the lock held; noted says that the connection is one
+// that an earlier run has stored.
+func (m *Manager) startLeg(e *entry, endpoint string, connection Connection, noted bool) {
 	l := &leg{
-		m: m, entry: e, endpoint: endpoint, connection: connection,
-		wake: make(chan struct{}, 1),
+		m: m, entry: e, endpoint: endpoint, connection: connection, noted: noted,
+		unsure: noted && connection.State == nil, wake: make(chan struct{}, 1),
 	}
 	l.setState(Connecting)
 	e.legs[endpoint] = l
@@ -155,7 +157,11 @@ func (l *leg) next() (action, time.Time) {
 
 // tryRequest requests once.
 func (l *leg) tryRequest(ctx context.Context) {
+	l.m.note(l)
 	l.m.mu.Lock()
+	if l.connection.State == nil {
+		l.unsure, l.connection.Expires = true, time.Now().Add(l.m.Lifetime)
+	}
 	spec, generation := l.entry.spec.clone(), l.entry.generation
 	l.again, l.requesting = false, true
 	if l.standing && l.generation != generation {
@@ -177,8 +183,8 @@ func (l *leg) tryRequest(ctx context.Context) {
 	l.m.mu.Lock()
 	fresh := !bytes.Equal(l.connection.State, attempt.connection.State)
 	l.connection, l.joined, l.refusals = attempt.connection, attempt.joined, attempt.refusals
+	l.unsure = l.connection.State == nil && (isAway(err) || attempt.unsure)
 	l.tried = generation
-	l.unsure = l.unsure || attempt.unsure
 	l.turns++
 	l.settle(err, attempt.succeeded, generation)
 	if iface != nil {
@@ -293,10 +299,10 @@ func (l *leg) unwanted() bool {
 func (l *leg) tryClose(ctx context.Context) bool {
 	l.m.mu.Lock()
 	request := l.request(l.entry.spec, l.connection, l.joined)
-	unsure := l.unsure
+	made := l.connection.State != nil || l.unsure
 	l.m.mu.Unlock()
-	if request.Connection.State == nil && !unsure {
-		return true // never made
+	if !made {
+		return true
 	}
 	err := l.m.inSlot(ctx, l.endpoint, func(ctx context.Context) error { return l.m.Mesh.Close(ctx, request) })
 	if err == nil {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -31,6 +33,9 @@ type Options struct {
 	// StableAfter is how long a leg must stand until its next loss counts as
 	// the first one. Default 10 s.
 	StableAfter time.Duration
+	// Lifetime is how long the mesh keeps a connection that was requested and
+	// whose answer never came. Default 10 min.
+	Lifetime time.Duration
 	// Parallel bounds the requests to one endpoint that are under way. Default
 	// 8: more at a time do not get done sooner, but each later.
 	Parallel int
@@ -47,6 +52,7 @@ func (o *Options) defaults() {
 	defaultTo(&o.RetryMin, 100*time.Millisecond)
 	defaultTo(&o.RetryMax, 15*time.Second)
 	defaultTo(&o.StableAfter, 10*time.Second)
+	defaultTo(&o.Lifetime, 10*time.Minute)
 	defaultTo(&o.Parallel, 8)
 	defaultTo(&o.Waiting, 32)
 }
@@ -174,7 +180,7 @@ func (m *Manager) restore(record Record) {
 		m.Log.Info("removing attachment", "attachment", e.spec.Name, "reason", e.removed)
 	}
 	for endpoint, connection := range record.Legs {
-		m.startLeg(e, endpoint, connection)
+		m.startLeg(e, endpoint, connection, true)
 	}
 	if e.removed == "" {
 		m.useService(e)
@@ -322,15 +328,46 @@ func (m *Manager) write(e *entry) error {
 		Spec: e.spec.clone(), Generation: e.generation, Created: e.created, Removed: e.removed != "",
 		Legs: make(map[string]Connection, len(e.legs)),
 	}
+	legs := slices.Collect(maps.Values(e.legs))
 	for endpoint, l := range e.legs {
-		if l.connection.State != nil {
-			record.Legs[endpoint] = l.connection
-		}
+		record.Legs[endpoint] = l.connection
 	}
 	finishing := e.finishing
 	m.mu.Unlock()
 	if finishing {
 		return nil
 	}
-	return m.Store.Save(record)
+	if err := m.Store.Save(record); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range legs {
+		l.noted = true
+	}
+	return nil
+}
+
+// note stores a leg's id before the first request: whatever becomes of that, a
+// restart can ask for the same connection or close it. Legs that begin together
+// share a save. When it cannot be stored the leg goes on all the same.
+func (m *Manager) note(l *leg) {
+	e := l.entry
+	noted := func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return l.noted
+	}
+	if noted() {
+		return
+	}
+	e.saving.Lock()
+	var err error
+	if !noted() {
+		err = m.write(e)
+	}
+	e.saving.Unlock()
+	if err != nil {
+		m.keep(e)
+	}
 }

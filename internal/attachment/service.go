@@ -91,7 +91,7 @@ func (m *Manager) reconcile(e *entry) {
 	if e.removed == "" && s != nil {
 		for _, endpoint := range s.endpoints {
 			if _, ok := e.legs[endpoint]; !ok {
-				m.startLeg(e, endpoint, Connection{ID: newID()})
+				m.startLeg(e, endpoint, Connection{ID: newID()}, false)
 			}
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/internal/testutil"
 )
 
@@ -128,6 +129,48 @@ func TestDisconnectAmongAdopted(t *testing.T) {
 	n.connect(t, n.leg(0))
 	if diff := cmp.Diff(want, n.state(t)); diff != "" {
 		t.Errorf("left or lost: %s", diff)
+	}
+}
+
+// The endpoint's interface of a leg whose client had died before the forwarder
+// came back is in no port; closing the leg removes it all the same.
+func TestDisconnectWithoutPort(t *testing.T) {
+	testutil.Require(t, "bpf", "netns")
+	testutil.CheckLeaks(t)
+	n := newNode(t, pinned(t))
+	n.connect(t, n.leg(0))
+	n.kill(t)
+	host, err := nl.Open(n.opts.NetNS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = host.Close() }()
+	count := func(prefix string) (found []int) {
+		links, err := host.Links()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range links {
+			if strings.HasPrefix(link.Alias, prefix) {
+				found = append(found, link.Index)
+			}
+		}
+		return found
+	}
+	if err := host.DeleteLinks(count(clientAlias)...); err != nil {
+		t.Fatal(err)
+	}
+	n.start(t)
+	if left := count(endpointAlias); len(left) != 1 {
+		t.Fatalf("interfaces %v before", left)
+	}
+	n.disconnect(t, "leg-1")
+	if left := count(endpointAlias); len(left) != 1 {
+		t.Fatalf("closing another leg leaves %v", left)
+	}
+	n.disconnect(t, "leg-0")
+	if left := count(endpointAlias); len(left) != 0 {
+		t.Errorf("closing the leg leaves %v", left)
 	}
 }
 

@@ -90,6 +90,30 @@ func (s *Stitcher) collectStrays(host *nl.Handle) error {
 	return errors.Join(append(errs, s.deleteLinks(strays))...)
 }
 
+// removeStray removes the endpoint's interface of a leg that an earlier process
+// had not yet put into a port, or whose client was gone when this one started.
+func (s *Stitcher) removeStray(id string) error {
+	if s.opts.PinDir == "" {
+		return nil // nothing of an earlier process was adopted
+	}
+	host, err := s.handles.get()
+	if err != nil {
+		return err
+	}
+	defer s.handles.put(host)
+	links, err := host.Links()
+	if err != nil {
+		return err
+	}
+	var strays []int
+	for _, link := range links {
+		if ours(link) && outerPrefix(link.Name) && link.Alias == endpointAlias+id && s.ownerOf(link.Index) == nil {
+			strays = append(strays, link.Index)
+		}
+	}
+	return s.deleteLinks(strays)
+}
+
 // clearStray removes what would outlive a client's interface, unless another one
 // has taken its place.
 func (s *Stitcher) clearStray(link nl.Link) error {

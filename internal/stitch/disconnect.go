@@ -76,6 +76,9 @@ func (s *Stitcher) Disconnect(ctx context.Context, id string) error {
 // than at the last Connect: that one may have gone with a descriptor. When the
 // path leads elsewhere, the namespace counts as gone.
 func (s *Stitcher) DisconnectIn(ctx context.Context, id, clientNetNS string) error {
+	if p, _ := s.find(id); p == nil {
+		return s.removeStray(id)
+	}
 	return s.withLeg(ctx, "disconnect", id, func(host *nl.Handle, p *port, l *leg) error {
 		l.withdrawn = true
 		if clientNetNS != "" && p.client.tunnel == nil {

@@ -125,6 +125,7 @@ func (m *nsm) connection(request attachment.Request) (*networkservice.Connection
 		return conn, nil
 	}
 	conn.Id = request.Connection.ID
+	conn.NetworkService, conn.NetworkServiceEndpointName = request.Service, request.Endpoint
 	conn.Path = m.client.Path(request.Connection.ID)
 	conn.Context = &networkservice.ConnectionContext{IpContext: wanted(request)}
 	return conn, nil

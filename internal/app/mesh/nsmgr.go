@@ -28,6 +28,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/fd"
 	"github.com/weft-project/weft/pkg/networkservice/monitor"
 	"github.com/weft-project/weft/pkg/networkservice/orphan"
+	"github.com/weft-project/weft/pkg/networkservice/pathid"
 	"github.com/weft-project/weft/pkg/networkservice/unheard"
 )
 
@@ -64,16 +65,16 @@ func newManager(ctx context.Context, config Config, pool *dial.Pool, upstream gr
 		receive = append(receive, m.uplink.EndpointsServer())
 	}
 	m.services = newServices(config.Security, append(publishService, serviceStore)...)
-	m.endpoints = newEndpoints(ctx, config.Security, append(receive, endpointStore)...)
+	m.endpoints = newEndpoints(ctx, config.Security, append(receive, newSettling(), endpointStore)...)
 	services := registryadapters.NetworkServiceServerToClient(m.services)
 	endpoints := registryadapters.NetworkServiceEndpointServerToClient(endpointStore)
 	discover := discoverforwarder.NewServer(services, endpoints)
 	// A forwarder that is away will be back, and has to be told.
 	away := status.Error(codes.Unavailable, "the forwarder of the connection is not there")
-	orphans := orphan.New(config.Name, unheard.NewServer(), discover, fd.NewServer(),
+	orphans := orphan.New(config.Name, anyForwarder{discover, endpoints}, fd.NewServer(),
 		connect.NewServer(hop.NewCloser(config.Name, pool, away, fd.NewClient())))
 	hub := monitor.New(ctx)
-	m.endpoint = unheard.Wrap(config.Name, orphans.Wrap(hub.Wrap(endpoint.NewServer(ctx, config.Security.TokenGenerator,
+	m.endpoint = unheard.Wrap(config.Name, pathid.Wrap(config.Name, orphans.Wrap(hub.Wrap(endpoint.NewServer(ctx, config.Security.TokenGenerator,
 		endpoint.WithName(config.Name),
 		endpoint.WithAdditionalFunctionality(
 			hub.NewServer(),
@@ -84,7 +85,7 @@ func newManager(ctx context.Context, config Config, pool *dial.Pool, upstream gr
 			fd.NewServer(),
 			connect.NewServer(hop.NewClient(config.Name, pool, fd.NewClient())),
 		),
-	))))
+	)))))
 	return m
 }
 

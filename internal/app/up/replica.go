@@ -53,6 +53,7 @@ func (s *Stack) StartReplica(ctx context.Context, r Replica) (*Endpoint, error) 
 		PinDir:    s.replicaPins(r.Name),
 		StateDir:  filepath.Join(s.config.StateDir, "leases"),
 		Mechanism: r.Mechanism, MechanismPolicy: r.MechanismPolicy,
+		FrontendSocket: filepath.Join(s.config.RunDir, endpoint.FrontendSocketName(r.Name)),
 	}, endpoint.Deps{Security: s.security, Log: s.config.Log, Metrics: s.metrics, Balance: *balance})
 	if err != nil {
 		return nil, err
@@ -66,6 +67,10 @@ func (s *Stack) StartReplica(ctx context.Context, r Replica) (*Endpoint, error) 
 		// It ends with the context only.
 		_ = compile.Follow(following, s.store, r.Trench, r.Conduit, component.SetConfig, e.report)
 	})
+	e.following.Go(func() {
+		_ = compile.FollowFrontend(following, s.store, r.Trench, r.Conduit, r.Name, compile.SecretDir(s.config.SecretsDir), component.SetFrontend)
+	})
+	e.following.Go(func() { e.reportFrontend(following) })
 	return e, nil
 }
 
@@ -82,7 +87,7 @@ func (s *Stack) replicaPins(name string) string {
 	return filepath.Join(s.config.PinDir, replicaPrefix+strings.ReplaceAll(url.PathEscape(name), ".", "%2E"))
 }
 
-// discardReplicas removes the data paths of replicas that are configured no
+// discardReplicas removes the data paths and frontends of replicas that are configured no
 // more.
 func (s *Stack) discardReplicas() error {
 	found, err := s.config.pinnedReplicas()
@@ -93,6 +98,12 @@ func (s *Stack) discardReplicas() error {
 	for _, dir := range found {
 		if !slices.ContainsFunc(s.config.Replicas, func(r Replica) bool { return s.replicaPins(r.Name) == dir }) {
 			errs = append(errs, lb.Discard(dir))
+		}
+	}
+	for _, path := range s.config.frontendSockets() {
+		configured := func(r Replica) bool { return endpoint.FrontendSocketName(r.Name) == filepath.Base(path) }
+		if !slices.ContainsFunc(s.config.Replicas, configured) {
+			errs = append(errs, endFrontend(path))
 		}
 	}
 	return errors.Join(errs...)
