@@ -43,8 +43,8 @@ func TestAdopt(t *testing.T) {
 	testutil.Eventually(t, awhile, "the VIPs are learned", func() bool {
 		return learned(bird) && len(frr.Routes("ip")["203.0.113.1/32"]) == 1
 	})
-	pid, bgpBefore, bfdBefore := first.Pid(), time.Time{}, time.Time{}
-	bgpBefore, bfdBefore = birdUptime(bird)
+	pid := first.Pid()
+	bgpBefore, bfdBefore := birdUptime(bird)
 	established := frr.BGP()["192.0.2.100"].Established
 	flaps := func() (n uint64) {
 		for _, g := range w.p.Status().Gateways {
