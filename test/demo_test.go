@@ -17,6 +17,7 @@ import (
 	"github.com/weft-project/weft/internal/app/up"
 	"github.com/weft-project/weft/internal/app/weft"
 	"github.com/weft-project/weft/internal/cli"
+	"github.com/weft-project/weft/internal/frontend/process"
 	"github.com/weft-project/weft/internal/log"
 	"github.com/weft-project/weft/internal/testutil"
 )
@@ -24,6 +25,7 @@ import (
 // TestMain lets the test binary stand in for the weft binary, because the demo
 // runs commands and workloads as processes of their own.
 func TestMain(m *testing.M) {
+	process.MaybeServe()
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
 		if child, ok := children[os.Args[1]]; ok {
 			if err := child(os.Args[2:]); err != nil {

@@ -9,10 +9,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
+	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weft-project/weft/internal/cluster"
@@ -132,11 +136,14 @@ const (
 	churnRate = 200             // attach and detach, together, per second
 	churnTime = 2 * time.Second // of new ones; then all have to end
 	churners  = 12              // side by side, of busyChurn
+	// churnSettle is how long something may be left after the last answer.
+	churnSettle = time.Second
 )
 
 // churn asks for attachments at a fixed rate, whatever becomes of the ones
 // before, and detaches each as soon as it is ready. A machine that is too small
-// for that rate works them off later; all have to succeed.
+// for that rate refuses some at once, which leave nothing; what it takes on it
+// does.
 func churn(b *bed) {
 	var workloads []*cluster.Workload
 	for i, n := range b.Nodes {
@@ -145,25 +152,53 @@ func churn(b *bed) {
 		defer func() { must(b.t, w.Die()) }()
 		workloads = append(workloads, w)
 	}
+	before := b.kernelState()
 	const pairs = churnRate / 2 * int(churnTime/time.Second)
-	ops := float64(2 * pairs)
-	errs := make(chan error, pairs)
+	type outcome struct {
+		err  error
+		took time.Duration
+	}
+	outcomes := make(chan outcome, pairs)
 	tick := time.NewTicker(2 * time.Second / churnRate)
 	defer tick.Stop()
 	start := time.Now()
 	for i := range pairs {
-		go func() { errs <- comeAndGo(b.ctx, workloads[i%len(workloads)], fmt.Sprintf("churn-%d", i)) }()
+		go func() {
+			began := time.Now()
+			err := comeAndGo(b.ctx, workloads[i%len(workloads)], fmt.Sprintf("churn-%d", i))
+			outcomes <- outcome{err, time.Since(began)}
+		}()
 		<-tick.C
 	}
-	offered, failed := time.Since(start), 0
+	offered, done, refused, longest := time.Since(start), 0, 0, time.Duration(0)
 	for range pairs {
-		if err := <-errs; err != nil {
-			failed++
-			b.t.Error(err)
+		switch o := <-outcomes; {
+		case o.err == nil:
+			done++
+		case status.Code(errors.Unwrap(o.err)) == codes.ResourceExhausted:
+			refused++
+			longest = max(longest, o.took)
+		default:
+			b.t.Error(o.err)
 		}
 	}
-	b.t.Logf("%.0f attach and detach a second asked for, %.0f done, %d failed",
-		ops/offered.Seconds(), ops/time.Since(start).Seconds(), failed)
+	took, settled := time.Since(start), time.Now()
+	limit := churnSettle
+	if testing.Short() {
+		limit *= shortFactor
+	}
+	for grown := b.kernelState().growth(before); len(grown) > 0; grown = b.kernelState().growth(before) {
+		if time.Since(settled) > limit {
+			b.t.Errorf("%s after the last answer: %s", limit, strings.Join(grown, "; "))
+			break
+		}
+		b.wait(20 * time.Millisecond)
+	}
+	b.t.Logf("%.0f attach and detach a second asked for, %.0f done: %d attachments, and %d refused within %s; settled %s after the last answer",
+		2*float64(pairs)/offered.Seconds(), float64(2*done)/took.Seconds(), done, refused, longest.Round(time.Millisecond), time.Since(settled).Round(time.Millisecond))
+	if done < pairs/10 {
+		b.t.Errorf("only %d of %d were done", done, pairs)
+	}
 }
 
 // busyChurn attaches and detaches as fast as it goes, churners at a time.

@@ -64,7 +64,7 @@ func newStack(t *testing.T) *stack {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	s := &stack{t: t, dir: dir, host: testutil.NetNS(t)}
 	s.Stack, err = up.Start(context.Background(), up.Config{
-		Node: "node-1", RunDir: dir, StateDir: filepath.Join(dir, "state"), NetNS: s.host,
+		Node: "node-1", RunDir: dir, StateDir: filepath.Join(dir, "state"), NetNS: s.host, SecretsDir: filepath.Join(dir, "secrets"),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,7 @@ type site struct {
 	number     byte // 1 is that of trench-a in the example's resources, 2 of trench-b
 	router     string
 	net4, net6 netip.Prefix
+	bridged    bool   // the replicas are on one link, as a switch makes it
 	used       []byte // replicas that the VIPs are routed to
 }
 
@@ -72,6 +73,12 @@ func (o *site) connect(number byte) string {
 		must(o.t, err)
 		peer = inner
 		must(o.t, h.SetUp(link.Index))
+		if o.bridged {
+			bridge, err := h.LinkByName(wire)
+			must(o.t, err)
+			must(o.t, h.SetMaster(link.Index, bridge.Index))
+			return
+		}
 		for _, p := range []netip.Prefix{o.net4, o.net6} {
 			gateway := o.gateway(p)
 			must(o.t, h.AddAddress(link.Index, netip.PrefixFrom(gateway, gateway.BitLen())))

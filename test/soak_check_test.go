@@ -201,7 +201,7 @@ func (s *soak) aliases(name, path, prefix string, want int) string {
 // interfaces have.
 func (s *soak) routes(r *cluster.Replica, held map[netip.Addr]string) (problems []string) {
 	withHandle(s.t, r.NetNS, func(h *nl.Handle) {
-		given, err := h.HostRoutes()
+		given, err := h.HostRoutes(0)
 		must(s.t, err)
 		own, err := h.AddressOwners()
 		must(s.t, err)

@@ -10,9 +10,11 @@ import (
 	"syscall"
 
 	"github.com/weft-project/weft/internal/app/endpoint"
+	"github.com/weft-project/weft/internal/frontend/process"
 )
 
 func main() {
+	process.MaybeServe()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	status := endpoint.Run(ctx, os.Args[1:], os.LookupEnv, os.Stderr)
 	stop()

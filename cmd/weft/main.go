@@ -14,11 +14,14 @@ import (
 	"github.com/weft-project/weft/internal/app/weft"
 	"github.com/weft-project/weft/internal/cli"
 	"github.com/weft-project/weft/internal/cluster"
+	"github.com/weft-project/weft/internal/frontend/process"
 	"github.com/weft-project/weft/internal/wireguard"
 )
 
 func main() {
+	process.MaybeServe()
 	wireguard.MaybeServe()
+	process.MaybeServe()
 	commands := append(cluster.NewCommands(), up.NewCommand(), up.NewDownCommand(), control.NewRegistryCommand(), control.NewNSMgrCommand(),
 		demo.NewCommand(), bench.NewCommand())
 	os.Exit(weft.Run(context.Background(), cli.OSEnv(), os.Args[1:], commands...))

@@ -4,6 +4,7 @@ package announce
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,6 +16,9 @@ import (
 
 // DefaultInterval is how often a VIP is probed.
 const DefaultInterval = time.Second
+
+// ErrDataPath is wrapped by errors of probes that the data path did not see.
+var ErrDataPath = errors.New("the data path is down")
 
 // Balancer is what is asked about streams and targets.
 type Balancer interface {
@@ -30,9 +34,9 @@ type Health func() (Reason, string)
 // Options of an Announcer. All but Balancer, Probe and Publish may be left out.
 type Options struct {
 	Balancer Balancer
-	// Probe sends a frame into the external interface; nil: it was seen leaving
-	// towards a target.
-	Probe  func(frame []byte) error
+	// Probe says why packets to a VIP are not forwarded; nil: one was seen leaving
+	// towards a target. ErrDataPath: the data path does not see packets at all.
+	Probe  func(vip netip.Prefix) error
 	Health Health
 	// Publish is told the VIPs to announce, sorted, whenever they are others. An
 	// error makes it be called again.
@@ -226,6 +230,19 @@ func noTarget(streams []string) string {
 	return "none of the streams " + strings.Join(streams, ", ") + " has a target"
 }
 
+// streamsOf returns the streams behind a VIP, sorted. The flows of a range hold
+// for the VIPs within it, too, and a range is served where one within it is.
+func streamsOf(config *balancer.Config, vip netip.Prefix) []string {
+	var streams []string
+	for i := range config.Flows {
+		if slices.ContainsFunc(config.Flows[i].Rule.VIPs, vip.Overlaps) {
+			streams = append(streams, config.Flows[i].Stream)
+		}
+	}
+	slices.Sort(streams)
+	return slices.Compact(streams)
+}
+
 // served says whether the table in force of a stream has a target.
 func (a *Announcer) served(stream string) bool { return len(a.snapshot.Stream(stream).Targets) > 0 }
 
@@ -239,7 +256,7 @@ func (a *Announcer) next(now time.Time) (netip.Prefix, time.Duration) {
 	defer a.mu.Unlock()
 	var first *vip
 	for _, v := range a.vips {
-		if !v.Announced && v.Reason != Probing && v.Reason != ProbeFailed {
+		if !v.Announced && v.Reason != Probing && v.Reason != ProbeFailed && !v.tested {
 			continue
 		}
 		due := v.due(a.opts.Interval)
@@ -255,9 +272,9 @@ func (a *Announcer) next(now time.Time) (netip.Prefix, time.Duration) {
 	return first.VIP, 0
 }
 
-// probe probes a VIP by one flow after the other, until one gets through.
+// probe probes a VIP.
 func (a *Announcer) probe(p netip.Prefix) {
-	err := a.try(p)
+	err := a.opts.Probe(p)
 	a.mu.Lock()
 	v := a.vips[p]
 	if v == nil {
@@ -274,23 +291,6 @@ func (a *Announcer) probe(p netip.Prefix) {
 	if was && !d.Announced {
 		a.publish()
 	}
-}
-
-func (a *Announcer) try(p netip.Prefix) error {
-	var first error
-	for _, frame := range frames(a.opts.Balancer.Config(), p, a.served) {
-		err := a.opts.Probe(frame)
-		if err == nil {
-			return nil
-		}
-		if first == nil {
-			first = err
-		}
-	}
-	if first == nil {
-		first = errNoFrame
-	}
-	return first
 }
 
 func (a *Announcer) tell(news []Decision) {

@@ -83,7 +83,7 @@ func newWorld() *world {
 func (w *world) run(t *testing.T, adopted ...netip.Prefix) *Announcer {
 	a := New(Options{
 		Balancer: w, Adopted: adopted,
-		Probe: func([]byte) error {
+		Probe: func(netip.Prefix) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.probes++

@@ -3,6 +3,7 @@
 package announce
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -78,7 +79,11 @@ func (v *vip) result(err error, now time.Time) bool {
 		} else if v.needed > 0 {
 			v.needed = recoverAfter // begin again
 		}
-		return v.set(false, ProbeFailed, err.Error(), now)
+		reason := ProbeFailed
+		if errors.Is(err, ErrDataPath) {
+			reason = DataPathDown
+		}
+		return v.set(false, reason, err.Error(), now)
 	}
 	v.failures = 0
 	if v.needed--; v.needed > 0 {

@@ -4,6 +4,7 @@ package attachment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -18,7 +19,11 @@ type attempt struct {
 	refusals   map[string]error
 	made       bool // there is a connection
 	succeeded  bool // the last request was granted
+	unsure     bool // what became of the last request is not known
 }
+
+// errUnwanted says that the leg was to be closed before its request had a turn.
+var errUnwanted = errors.New("not wanted any more")
 
 // do requests everything at once. When the endpoint refuses that, it finds out
 // which streams are the reason, so that one wrong stream does not keep the
@@ -77,10 +82,14 @@ func (a *attempt) refuse(stream string, err error) {
 func (a *attempt) try(ctx context.Context, streams []string) error {
 	request := a.leg.request(a.spec, a.connection, streams)
 	err := a.leg.m.inSlot(ctx, a.leg.endpoint, func(ctx context.Context) error {
+		if a.leg.unwanted() {
+			return errUnwanted
+		}
 		connection, err := a.leg.m.Mesh.Request(ctx, request)
 		if err == nil {
 			a.connection = connection
 		}
+		a.unsure = err != nil && !refused(err)
 		return err
 	})
 	if a.succeeded = err == nil; !a.succeeded {

@@ -183,7 +183,7 @@ func (l *leg) tryRequest(ctx context.Context) {
 	l.m.mu.Lock()
 	fresh := !bytes.Equal(l.connection.State, attempt.connection.State)
 	l.connection, l.joined, l.refusals = attempt.connection, attempt.joined, attempt.refusals
-	l.unsure = l.connection.State == nil && isAway(err)
+	l.unsure = l.connection.State == nil && (isAway(err) || attempt.unsure)
 	l.tried = generation
 	l.turns++
 	l.settle(err, attempt.succeeded, generation)
@@ -286,6 +286,13 @@ func (l *leg) observe(spec Spec, made bool) *Interface {
 		return nil
 	}
 	return &iface
+}
+
+// unwanted says that the leg is to be closed.
+func (l *leg) unwanted() bool {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	return l.closing
 }
 
 // tryClose closes once and reports whether the leg is done.

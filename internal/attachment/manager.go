@@ -37,8 +37,11 @@ type Options struct {
 	// whose answer never came. Default 10 min.
 	Lifetime time.Duration
 	// Parallel bounds the requests to one endpoint that are under way. Default
-	// 64.
+	// 8: more at a time do not get done sooner, but each later.
 	Parallel int
+	// Waiting bounds the callers of Attach that wait; one more is refused at once,
+	// because the time of those before would be up. Default 32.
+	Waiting int
 }
 
 func (o *Options) defaults() {
@@ -50,7 +53,8 @@ func (o *Options) defaults() {
 	defaultTo(&o.RetryMax, 15*time.Second)
 	defaultTo(&o.StableAfter, 10*time.Second)
 	defaultTo(&o.Lifetime, 10*time.Minute)
-	defaultTo(&o.Parallel, 64)
+	defaultTo(&o.Parallel, 8)
+	defaultTo(&o.Waiting, 32)
 }
 
 func defaultTo[T comparable](value *T, fallback T) {
@@ -74,6 +78,7 @@ type Manager struct {
 	subscriptions map[*Subscription]struct{}
 	slots         map[string]chan struct{} // by endpoint; one for each request under way
 	away          int                      // legs that cannot reach their endpoints
+	waiting       int                      // callers of Attach
 }
 
 // entry is one attachment. Its fields are guarded by Manager.mu.
@@ -189,6 +194,12 @@ func (m *Manager) Attach(ctx context.Context, spec Spec, wait time.Duration) (At
 	if err := errors.Join(spec.normalise(), spec.Validate()); err != nil {
 		return Attachment{}, err
 	}
+	if wait > 0 {
+		if err := m.admit(); err != nil {
+			return Attachment{}, err
+		}
+		defer m.dismiss()
+	}
 	if err := m.Namespaces.Watch(spec.NetNS, spec.Path); err != nil {
 		m.Namespaces.Unwatch(spec.NetNS)
 		return Attachment{}, &Error{Kind: NotFound, Field: "netns", Message: err.Error()}
@@ -223,6 +234,23 @@ func (m *Manager) Attach(ctx context.Context, spec Spec, wait time.Duration) (At
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.RequestTimeout)
 	defer cancel()
 	return Attachment{}, errors.Join(err, m.remove(undo, e, "it did not become ready"))
+}
+
+// admit lets a caller wait, unless there are too many.
+func (m *Manager) admit() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.waiting >= m.Waiting {
+		return errorf(Exhausted, "", "the agent is busy with %d attachments that are waited for; nothing was begun, try again later", m.waiting)
+	}
+	m.waiting++
+	return nil
+}
+
+func (m *Manager) dismiss() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.waiting--
 }
 
 // add chooses the names and takes them.

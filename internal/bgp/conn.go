@@ -16,6 +16,9 @@ import (
 const (
 	openLimit = 20 * time.Second // how long we wait for an OPEN
 	lastWords = time.Second      // to write a notification
+	// sendLimit ends a session with a gateway that says that it is alive and reads
+	// nothing (RFC 9687).
+	sendLimit = 4 * time.Minute
 )
 
 // conn is a TCP connection with a gateway. The peer's loop owns it; a reader and
@@ -85,8 +88,8 @@ func (c *conn) drop(message *bgp.BGPMessage) {
 		_ = c.Close()
 	}
 	_ = c.SetReadDeadline(time.Now())
-	_ = c.SetWriteDeadline(time.Now().Add(lastWords))
 	c.mu.Lock()
+	_ = c.SetWriteDeadline(time.Now().Add(lastWords))
 	c.last = true
 	c.signal()
 	c.mu.Unlock()
@@ -100,6 +103,9 @@ func (c *conn) write(events chan<- event) {
 			c.mu.Lock()
 			queue, last := c.queue, c.last
 			c.queue = nil
+			if !last {
+				_ = c.SetWriteDeadline(time.Now().Add(sendLimit))
+			}
 			c.mu.Unlock()
 			if len(queue) == 0 {
 				if last {

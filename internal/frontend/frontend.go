@@ -45,6 +45,7 @@ type Frontend struct {
 	iface    iface
 	gateways map[string]*gateway
 	table    *table
+	held     map[netip.Prefix]nl.Route // left by a process before this one
 	ways     map[netip.Addr]nl.NextHop // how next hops are reached; without Index: not at all
 	dirty    map[netip.Prefix]bool     // routes to be looked at
 	resync   bool                      // interface and table are to be read again
@@ -127,7 +128,10 @@ func (f *Frontend) adopt(config Config) {
 		if g == nil || g.Address != want.Address {
 			g = newGateway(want)
 			if !f.started {
-				g.unsettled = now.Add(max(config.GracefulRestart, leastGrace))
+				g.unsettled = now.Add(leastGrace)
+				if want.BGP != nil && want.BFD == nil {
+					g.unsettled = now.Add(max(config.GracefulRestart, leastGrace))
+				}
 			}
 		} else {
 			g.configure(want)
@@ -140,6 +144,7 @@ func (f *Frontend) adopt(config Config) {
 	f.gateways = gateways
 	if f.table.number != config.Table {
 		f.table.number = config.Table
+		f.held = nil
 		f.table.installed, f.table.failures = map[netip.Prefix]nl.Route{}, map[netip.Prefix]error{}
 	}
 	f.config, f.started, f.resync = config, true, true

@@ -5,6 +5,7 @@ package frontend
 import (
 	"crypto/sha256"
 	"errors"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -64,6 +65,9 @@ func (f *Frontend) refresh() {
 		f.problem, f.iface, f.ways = problem, i, map[netip.Addr]nl.NextHop{}
 		if err == nil {
 			f.table.installed = routes
+			if f.held == nil {
+				f.held = maps.Clone(routes)
+			}
 		}
 		for prefix := range f.table.installed {
 			f.dirty[prefix] = true
@@ -286,14 +290,25 @@ func (f *Frontend) hops(prefix netip.Prefix, now time.Time) (hops []nl.NextHop) 
 			}
 		}
 	}
-	if is, ok := f.table.installed[prefix]; ok {
-		for _, hop := range hopsOf(is) {
-			if f.kept(hop, now) {
-				hops = append(hops, hop)
-			}
+	if held, ok := f.held[prefix]; ok {
+		f.hold(prefix, slices.DeleteFunc(slices.Clone(hopsOf(held)), func(hop nl.NextHop) bool {
+			known := slices.ContainsFunc(hops, func(h nl.NextHop) bool { return h.Gateway == hop.Gateway })
+			return known || !f.kept(hop, now)
+		}))
+		if held, ok := f.held[prefix]; ok {
+			hops = append(hops, hopsOf(held)...)
 		}
 	}
 	return sortHops(hops)
+}
+
+// hold leaves only some next hops of a route before this process.
+func (f *Frontend) hold(prefix netip.Prefix, hops []nl.NextHop) {
+	if len(hops) == 0 {
+		delete(f.held, prefix)
+		return
+	}
+	f.held[prefix] = f.table.route(prefix, hops)
 }
 
 // kept says whether a next hop may be that of a gateway that has not come up

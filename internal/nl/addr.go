@@ -16,15 +16,18 @@ import (
 
 // Addresses returns the addresses of an interface with their prefix lengths.
 func (h *Handle) Addresses(index int) ([]netip.Prefix, error) {
-	found, err := dump(func() ([]netlink.Addr, error) {
-		return h.lib.AddrList(linkIndex(index), unix.AF_UNSPEC)
-	})
+	header := vnl.NewIfAddrmsg(unix.AF_UNSPEC)
+	header.Index = uint32(index)
+	messages, err := h.list(unix.RTM_GETADDR, unix.RTM_NEWADDR, header)
 	if err != nil {
-		return nil, wrap(err, "list addresses of interface %d", index)
+		// The kernel refuses to list those of an interface that is not there.
+		return nil, ignoreMissing(wrap(err, "list addresses of interface %d", index))
 	}
-	prefixes := make([]netip.Prefix, 0, len(found))
-	for _, a := range found {
-		prefixes = append(prefixes, fromIPNet(a.IPNet))
+	prefixes := make([]netip.Prefix, 0, len(messages))
+	for _, message := range messages {
+		if addr, bits, of := parseOwner(message); addr.IsValid() && of == index {
+			prefixes = append(prefixes, netip.PrefixFrom(addr, bits))
+		}
 	}
 	return prefixes, nil
 }
@@ -32,32 +35,27 @@ func (h *Handle) Addresses(index int) ([]netip.Prefix, error) {
 // AddressOwners returns for every address of the namespace the indices of the
 // interfaces that have it.
 func (h *Handle) AddressOwners() (map[netip.Addr][]int, error) {
-	messages, err := dump(func() ([][]byte, error) {
-		req := vnl.NewNetlinkRequest(unix.RTM_GETADDR, unix.NLM_F_DUMP)
-		req.Sockets = h.raw
-		req.AddData(vnl.NewIfAddrmsg(unix.AF_UNSPEC))
-		return req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWADDR)
-	})
+	messages, err := h.list(unix.RTM_GETADDR, unix.RTM_NEWADDR, vnl.NewIfAddrmsg(unix.AF_UNSPEC))
 	if err != nil {
 		return nil, wrap(err, "list addresses")
 	}
 	owners := make(map[netip.Addr][]int, len(messages))
 	for _, message := range messages {
-		if addr, index := parseOwner(message); addr.IsValid() {
+		if addr, _, index := parseOwner(message); addr.IsValid() {
 			owners[addr] = append(owners[addr], index)
 		}
 	}
 	return owners, nil
 }
 
-// parseOwner reads nothing of an RTM_NEWADDR but the address and the interface,
-// because there may be thousands. The address is IFA_LOCAL where there is one:
+// parseOwner reads nothing of an RTM_NEWADDR but the address, its prefix length
+// and the interface, because there may be thousands. The address is IFA_LOCAL where there is one:
 // IFA_ADDRESS may be the peer's.
-func parseOwner(message []byte) (addr netip.Addr, index int) {
+func parseOwner(message []byte) (addr netip.Addr, bits, index int) {
 	if len(message) < unix.SizeofIfAddrmsg {
-		return netip.Addr{}, 0
+		return netip.Addr{}, 0, 0
 	}
-	index = int(binary.NativeEndian.Uint32(message[4:]))
+	bits, index = int(message[1]), int(binary.NativeEndian.Uint32(message[4:]))
 	for rest := message[unix.SizeofIfAddrmsg:]; len(rest) >= unix.SizeofRtAttr; {
 		size, kind := int(binary.NativeEndian.Uint16(rest)), binary.NativeEndian.Uint16(rest[2:])
 		if size < unix.SizeofRtAttr || size > len(rest) {
@@ -68,7 +66,7 @@ func parseOwner(message []byte) (addr netip.Addr, index int) {
 		}
 		rest = rest[min(len(rest), (size+unix.RTA_ALIGNTO-1)&^(unix.RTA_ALIGNTO-1)):]
 	}
-	return addr.Unmap(), index
+	return addr.Unmap(), bits, index
 }
 
 // AddAddress adds an address, an IPv6 address without duplicate address
@@ -133,7 +131,7 @@ func (h *Handle) DeleteNeighbour(index int, ip netip.Addr) error {
 func (h *Handle) Neighbours(index int) ([]Neighbour, error) {
 	var neighbours []Neighbour
 	for _, f := range []int{unix.AF_INET, unix.AF_INET6} {
-		found, err := dump(func() ([]netlink.Neigh, error) { return h.lib.NeighList(index, f) })
+		found, err := h.listNeighbours(index, f)
 		if err != nil {
 			return nil, wrap(err, "list neighbours of interface %d", index)
 		}
@@ -152,7 +150,7 @@ const usable = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE | unix.N
 // ResolvedNeighbour returns the MAC of a neighbour. One that is not known is
 // ErrNotFound, and the kernel begins to look for it.
 func (h *Handle) ResolvedNeighbour(index int, ip netip.Addr) (net.HardwareAddr, error) {
-	found, err := dump(func() ([]netlink.Neigh, error) { return h.lib.NeighList(index, family(ip)) })
+	found, err := h.listNeighbours(index, family(ip))
 	if err != nil {
 		return nil, wrap(err, "list neighbours of interface %d", index)
 	}

@@ -178,7 +178,9 @@ func TestWatchEvents(t *testing.T) {
 	noErrors(t, h.ChangeRoutes([]nl.RouteChange{{Op: nl.RouteAdd, Route: r}, {Op: nl.RouteDelete, Route: r}}))
 	for _, gone := range []bool{false, true} {
 		want := nl.Event{Kind: nl.RouteChanged, Gone: gone, Route: nl.Route{Prefix: r.Prefix, Table: r.Table, Metric: r.Metric}}
-		expect("a route", func(e nl.Event) bool { return cmp.Equal(e, want, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})) })
+		expect("a route", func(e nl.Event) bool {
+			return cmp.Equal(e, want, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}))
+		})
 	}
 	if err := h.DeleteLink(index); err != nil {
 		t.Fatal(err)

@@ -25,9 +25,6 @@ var (
 // Protocol marks the routes and rules of ours (rtm_protocol).
 const Protocol = 87
 
-// dumpTries bounds repeats of a listing that changes interrupt.
-const dumpTries = 20
-
 // Handle is a netlink socket in one namespace. It must not be used by two
 // goroutines at once.
 type Handle struct {
@@ -52,6 +49,10 @@ func Open(nsPath string) (*Handle, error) {
 		}
 		h.lib = lib
 		h.raw = map[int]*vnl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}}
+		// The kernel then lists what is asked for and nothing else.
+		if err := unix.SetsockoptInt(socket.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err != nil {
+			return errors.Join(err, h.Close())
+		}
 		return nil
 	})
 	if err != nil {
@@ -116,21 +117,6 @@ func wrap(err error, format string, args ...any) error {
 		return fmt.Errorf("%s: %w: %w", text, ErrExists, err)
 	}
 	return fmt.Errorf("%s: %w", text, err)
-}
-
-// dump repeats a listing until no change interrupts it.
-func dump[T any](list func() ([]T, error)) ([]T, error) {
-	var (
-		found []T
-		err   error
-	)
-	for range dumpTries {
-		found, err = list()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return found, err
-		}
-	}
-	return nil, err
 }
 
 func toIPNet(p netip.Prefix) *net.IPNet {

@@ -3,6 +3,7 @@
 package nl
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -68,31 +69,54 @@ func (h *Handle) DeleteRoute(r Route) error {
 }
 
 // Routes returns the routes of ours in a table (0: main).
-func (h *Handle) Routes(table int) ([]Route, error) {
-	if table == 0 {
-		table = unix.RT_TABLE_MAIN
-	}
-	found, err := dump(func() ([]netlink.Route, error) {
-		return h.lib.RouteListFiltered(unix.AF_UNSPEC,
-			&netlink.Route{Table: table, Protocol: Protocol},
-			netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
-	})
+func (h *Handle) Routes(table int) ([]Route, error) { return h.RoutesOver(0, table) }
+
+// RoutesOver returns the routes of ours in a table (0: main) that lead over an
+// interface, alone or among others. It sees no blackholes: they lead nowhere.
+func (h *Handle) RoutesOver(index, table int) ([]Route, error) {
+	found, err := h.listRoutes(netlink.Route{Table: table, Protocol: Protocol, LinkIndex: index})
 	if err != nil {
 		return nil, wrap(err, "list routes of table %d", table)
 	}
 	routes := make([]Route, 0, len(found))
 	for _, r := range found {
-		routes = append(routes, fromRoute(r))
+		if r.Protocol == Protocol {
+			routes = append(routes, fromRoute(r))
+		}
 	}
 	return routes, nil
 }
 
-// HostRoutes returns the single addresses that the main table has behind
-// interfaces, with the interfaces' indices, whoever made the routes.
-func (h *Handle) HostRoutes() (map[netip.Addr]int, error) {
-	found, err := dump(func() ([]netlink.Route, error) {
-		return h.lib.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+// listRoutes returns the routes of a table (0: main) that the kernel selects by
+// protocol and interface, where they are given. Over an interface that is gone
+// there are none.
+func (h *Handle) listRoutes(filter netlink.Route) ([]netlink.Route, error) {
+	if filter.Table == 0 {
+		filter.Table = unix.RT_TABLE_MAIN
+	}
+	// For this alone: the library asks for other things in ways that a strict
+	// kernel refuses.
+	if err := h.lib.SetStrictCheck(true); err != nil {
+		return nil, err
+	}
+	defer func() { _ = h.lib.SetStrictCheck(false) }()
+	found, err := dump(func() (found []netlink.Route, err error) {
+		err = h.lib.RouteListFilteredIter(unix.AF_UNSPEC, &filter, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+			found = append(found, r)
+			return true
+		})
+		return found, err
 	})
+	if filter.LinkIndex != 0 && errors.Is(err, unix.ENODEV) {
+		return nil, nil
+	}
+	return found, err
+}
+
+// HostRoutes returns the single addresses that the main table has behind an
+// interface (0: all), with the interfaces' indices, whoever made the routes.
+func (h *Handle) HostRoutes(index int) (map[netip.Addr]int, error) {
+	found, err := h.listRoutes(netlink.Route{LinkIndex: index})
 	if err != nil {
 		return nil, wrap(err, "list host routes")
 	}
@@ -103,6 +127,25 @@ func (h *Handle) HostRoutes() (map[netip.Addr]int, error) {
 		}
 	}
 	return hosts, nil
+}
+
+// HostRoute returns the interface that an address is behind by a route of its
+// own, 0 when there is no such route.
+func (h *Handle) HostRoute(addr netip.Addr) (index int, err error) {
+	found, err := h.lib.RouteGetWithOptions(addr.AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
+	switch {
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ESRCH),
+		errors.Is(err, unix.EINVAL), errors.Is(err, unix.EACCES): // the last two: blackhole, prohibit
+		return 0, nil
+	case err != nil:
+		return 0, wrap(err, "look up %s", addr)
+	}
+	for _, r := range found {
+		if r.Type == unix.RTN_UNICAST && fromIPNet(r.Dst) == netip.PrefixFrom(addr, addr.BitLen()) {
+			return r.LinkIndex, nil
+		}
+	}
+	return 0, nil
 }
 
 // UsedTables returns the routing tables that have any route or that any rule

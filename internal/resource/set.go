@@ -212,8 +212,8 @@ func (s *set) attractorFamilies(d *Document, spec *v1alpha1.InterfaceSpec, famil
 		wanted := family == v1alpha1.Dualstack || family == f.family
 		path := "spec.interface." + f.field
 		switch {
-		case f.value == "" && wanted && spec.Type == v1alpha1.InterfaceNSMVlan:
-			s.at(d).errorf(path, "is missing; type nsm-vlan in a trench that is %s needs it", family)
+		case f.value == "" && wanted && (spec.Type == v1alpha1.InterfaceNSMVlan || spec.Type == v1alpha1.InterfaceMacvlan):
+			s.at(d).errorf(path, "is missing; type %s in a trench that is %s needs it", spec.Type, family)
 		case f.value != "" && !wanted:
 			s.at(d).warnf(path, "has no effect: the trench is %s", family)
 		}

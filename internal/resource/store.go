@@ -281,6 +281,20 @@ func (s *Store) SetConditions(key Key, generation int64, conditions ...v1alpha1.
 	s.observe(map[Key]observation{key: {generation, conditions}})
 }
 
+// Observe records observations about several objects of a snapshot. Those of
+// objects that have changed since, or are gone, are dropped.
+func (s *Store) Observe(of *Snapshot, conditions map[Key][]v1alpha1.Condition) {
+	observations := map[Key]observation{}
+	for key, list := range conditions {
+		if o, ok := of.Get(key); ok {
+			observations[key] = observation{o.GetMeta().Generation, list}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.observe(observations)
+}
+
 // observation is what was seen of an object of a generation.
 type observation struct {
 	generation int64

@@ -43,7 +43,7 @@ func (c *checker) externalInterface(spec *v1alpha1.InterfaceSpec) {
 	const path = "spec.interface"
 	c.check(path+".name", checkInterfaceName(spec.Name, maxInterfaceName))
 	if !c.oneOf(path+".type", spec.Type,
-		v1alpha1.InterfaceNSMVlan, v1alpha1.InterfaceNetworkAttachment, v1alpha1.InterfaceHostDevice) {
+		v1alpha1.InterfaceNSMVlan, v1alpha1.InterfaceNetworkAttachment, v1alpha1.InterfaceHostDevice, v1alpha1.InterfaceMacvlan) {
 		return
 	}
 	if spec.Type == v1alpha1.InterfaceNetworkAttachment {
@@ -61,6 +61,7 @@ func (c *checker) externalInterface(spec *v1alpha1.InterfaceSpec) {
 	} else if spec.NSMVlan != nil {
 		c.errorf(path+".nsm-vlan", "must be empty with type %s", spec.Type)
 	}
+	c.macvlan(path+".macvlan", spec)
 	if spec.Type == v1alpha1.InterfaceNetworkAttachment {
 		c.networkAttachments(path+".network-attachments", spec.NetworkAttachments)
 	} else if len(spec.NetworkAttachments) != 0 {
@@ -92,6 +93,17 @@ func (c *checker) nsmVlan(path string, vlan *v1alpha1.NSMVlan) {
 		c.errorf(path+".vlan-id", "is missing; 0 means untagged")
 	case *vlan.VlanID < 0 || *vlan.VlanID > 4094:
 		c.errorf(path+".vlan-id", "must be between 0 and 4094, not %d", *vlan.VlanID)
+	}
+}
+
+func (c *checker) macvlan(path string, spec *v1alpha1.InterfaceSpec) {
+	switch {
+	case spec.Type == v1alpha1.InterfaceMacvlan && spec.Macvlan == nil:
+		c.errorf(path, "is missing; type macvlan needs base-interface")
+	case spec.Type == v1alpha1.InterfaceMacvlan:
+		c.check(path+".base-interface", checkInterfaceName(spec.Macvlan.BaseInterface, 15))
+	case spec.Macvlan != nil:
+		c.errorf(path, "must be empty with type %s", spec.Type)
 	}
 }
 

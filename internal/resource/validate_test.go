@@ -334,7 +334,6 @@ bgp: {local-asn: 1, remote-asn: 2, multihop: 9, ttl-security: 3, bfd: {switch: t
 			manifest("Gateway", "vip", "address: 30.0.0.1\nbgp: {local-asn: 1, remote-asn: 2, multihop: 5}") + "---\n" +
 			manifest("Vip", "inside", "address: 10.9.0.8/32") + "---\n" + manifest("Vip", "net", "address: 30.0.0.0/24") + "---\n" +
 			manifest("Attractor", "x", "composites: [lb2]\ngateways: [one, two, far, farther, vip]\nvips: [inside, net]\ninterface: {name: x, type: host-device, ipv4-prefix: 10.9.0.0/24}"), []string{
-			`f:12: warning: Gateway two: spec.address: Gateway one has the address 10.9.0.1 too`,
 			`f:53: Attractor x: spec.gateways[1]: gateways "one" and "two" have one address, 10.9.0.1`,
 			`f:53: Attractor x: spec.gateways[2]: the address 10.8.0.1 is not in the attractor's network 10.9.0.0/24, so it cannot be reached; a BGP router elsewhere needs bgp.multihop`,
 			`f:53: Attractor x: spec.gateways[4]: the address 30.0.0.1 of gateway "vip" is in vip "net" (30.0.0.0/24)`,
@@ -377,7 +376,7 @@ bgp: {local-asn: 1, remote-asn: 2, multihop: 9, ttl-security: 3, bfd: {switch: t
 			`f:6: Attractor x: spec.interface.network-attachments[1].interface: "a b" is not an interface name; ':', '/' and white space are not allowed`,
 		}},
 		{"interface type", manifest("Attractor", "x", minimalAttractor+"interface: {name: ext, type: wire}"), []string{
-			`f:6: Attractor x: spec.interface.type: "wire" is not allowed; use nsm-vlan, network-attachment, host-device`,
+			`f:6: Attractor x: spec.interface.type: "wire" is not allowed; use nsm-vlan, network-attachment, host-device, macvlan`,
 		}},
 	}
 	for _, tt := range tests {

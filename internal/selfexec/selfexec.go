@@ -171,6 +171,10 @@ func (p *Process) Wait() {
 	_, _ = p.watch.Read(make([]byte, 1))
 }
 
+// Unwatch closes the connection to the socket, for processes that may speak on
+// one. Wait does not wait any more.
+func (p *Process) Unwatch() { _ = p.watch.Close() }
+
 // Detach leaves the process alone.
 func (p *Process) Detach() {
 	_ = p.watch.Close()

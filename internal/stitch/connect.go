@@ -44,6 +44,10 @@ func (s *Stitcher) connect(ctx context.Context, want Leg) error {
 		return err
 	}
 	defer s.release(c.p)
+	if err := s.turns.take(ctx, true); err != nil {
+		return err
+	}
+	defer s.turns.end()
 	return c.tx.end(c.run(ctx, want))
 }
 

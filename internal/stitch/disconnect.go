@@ -214,6 +214,10 @@ func (s *Stitcher) withLeg(ctx context.Context, what, id string, fn func(*nl.Han
 	if l == nil {
 		return nil // meanwhile disconnected
 	}
+	if err := s.turns.take(ctx, false); err != nil {
+		return fmt.Errorf("%s %s: %w", what, id, err)
+	}
+	defer s.turns.end()
 	host, err := s.handles.get()
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", what, id, err)

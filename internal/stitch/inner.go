@@ -119,9 +119,11 @@ func (in *inner) read(h *nl.Handle) (reality, error) {
 	for _, n := range neighbours {
 		r.neighbours[n.IP] = string(n.MAC)
 	}
-	if r.routes, _, err = in.readTable(h, 0); err != nil {
+	main, err := h.RoutesOver(in.index, 0)
+	if err != nil {
 		return r, err
 	}
+	r.routes, _ = in.sift(main)
 	return r, in.readTables(h, r.tables)
 }
 
@@ -155,6 +157,11 @@ func (in *inner) readTable(h *nl.Handle, table int) (found routes, blackhole boo
 	if err != nil {
 		return nil, false, err
 	}
+	found, blackhole = in.sift(list)
+	return found, blackhole, nil
+}
+
+func (in *inner) sift(list []nl.Route) (found routes, blackhole bool) {
 	found = routes{}
 	for _, r := range list {
 		switch {
@@ -169,7 +176,7 @@ func (in *inner) readTable(h *nl.Handle, table int) (found routes, blackhole boo
 			}
 		}
 	}
-	return found, blackhole, nil
+	return found, blackhole
 }
 
 // firstMetric plus the interface's index is the metric of our routes. So two

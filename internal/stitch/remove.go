@@ -51,15 +51,7 @@ func (s *Stitcher) deleteLinks(indices []int) error {
 		s.departures[index] = d
 	}
 	s.mu.Unlock()
-	deleted := make(chan error, 1)
-	s.work.Go(func() {
-		host, err := s.handles.get()
-		if err == nil {
-			err = host.DeleteLinks(indices...)
-			s.handles.put(host)
-		}
-		deleted <- err
-	})
+	deleted := s.deletes.add(s, indices)
 	var err error
 	select {
 	case <-d.gone:

@@ -30,6 +30,7 @@ var (
 	ErrTunnelTaken      = errors.New("tunnel is taken by another connection")
 	ErrNoVNI            = errors.New("no free VNI")
 	ErrClosed           = errors.New("stitcher is closed")
+	ErrBusy             = errors.New("too many legs are being connected: try again later")
 )
 
 // Route is a route to Prefix over the side's interface.
@@ -143,6 +144,8 @@ type Stitcher struct {
 	log     *slog.Logger
 	xc      *xconnect.XConnect
 	handles handlePool
+	turns   turns
+	deletes deletes
 	remotes Remotes
 	stop    context.CancelFunc
 	work    sync.WaitGroup // refreshes and deletions under way
@@ -176,7 +179,7 @@ func New(opts Options) (*Stitcher, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Stitcher{
-		opts: opts, log: opts.Logger, xc: xc, handles: handlePool{netNS: opts.NetNS}, stop: cancel,
+		opts: opts, log: opts.Logger, xc: xc, turns: newTurns(), handles: handlePool{netNS: opts.NetNS}, stop: cancel,
 		ports: map[portKey]*port{}, legs: map[string]*port{}, byIndex: map[int]*port{},
 		departures: map[int]*departure{}, tables: tableSet{},
 		far: map[xconnect.TunnelKey]*far{}, vnis: vniSet{},

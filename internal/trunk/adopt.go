@@ -144,6 +144,7 @@ func (t *Trunk) event(ev nl.LinkEvent) {
 	if ev.Gone {
 		for _, e := range slices.Collect(maps.Values(t.entries)) {
 			if e.outer == ev.Link.Index { // its namespace has ended, or it was removed from within
+				t.gone[e.key] = gone{e.id, e.mac}
 				t.report("forget "+e.key.name, t.forget(e))
 			}
 		}

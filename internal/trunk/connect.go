@@ -166,6 +166,10 @@ func (t *Trunk) veth(inside *nl.Handle, k key, want Port) (e *entry, fresh bool,
 			return nil, false, err
 		}
 	}
+	if mac == nil {
+		mac = t.gone[k].mac
+	}
+	delete(t.gone, k)
 	if err := t.step("add veth"); err != nil {
 		return nil, false, err
 	}

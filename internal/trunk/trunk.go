@@ -76,6 +76,13 @@ type Trunk struct {
 	closed  bool
 	entries map[key]*entry
 	bases   map[string]nl.Link // interfaces that are base interfaces, by name
+	gone    map[key]gone       // whose connection may make them again
+}
+
+// gone is an interface that was removed from within its namespace.
+type gone struct {
+	id  string
+	mac net.HardwareAddr
 }
 
 // key is a frontend's interface: namespace cookie and name.
@@ -112,7 +119,7 @@ func New(opts Options) (*Trunk, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &Trunk{opts: opts, log: opts.Logger, plane: plane, stop: cancel, entries: map[key]*entry{}, bases: map[string]nl.Link{}}
+	t := &Trunk{opts: opts, log: opts.Logger, plane: plane, stop: cancel, entries: map[key]*entry{}, bases: map[string]nl.Link{}, gone: map[key]gone{}}
 	if t.host, err = nl.Open(opts.NetNS); err == nil {
 		err = t.adopt()
 	}
@@ -188,6 +195,7 @@ func (t *Trunk) Disconnect(id string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.byID(id)
+	maps.DeleteFunc(t.gone, func(_ key, g gone) bool { return g.id == id })
 	if t.closed || e == nil || id == "" {
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/internal/selfexec"
 )
 
 // maxGeneration bounds the numbers of generations, which then begin again.
@@ -38,7 +39,7 @@ type generation struct {
 	mtu      int
 	index    int
 	control  control
-	process  *process // nil in the kernel
+	process  *selfexec.Process // nil in the kernel
 	peers    map[wgtypes.Key]*peer
 	replaced time.Time // when it stopped to be the current one
 	place    *place
@@ -150,7 +151,7 @@ func host(addr netip.Addr) netip.Prefix { return netip.PrefixFrom(addr, addr.Bit
 func (g *generation) destroy() error {
 	var problems []error
 	if g.process != nil {
-		problems = append(problems, g.process.end(), ignore(os.Remove(g.socket()), fs.ErrNotExist))
+		problems = append(problems, g.process.End(), ignore(os.Remove(g.socket()), fs.ErrNotExist))
 		g.process = nil
 	}
 	if g.control != nil {
@@ -171,7 +172,7 @@ func (g *generation) destroy() error {
 // detach leaves the generation as it is, to be adopted.
 func (g *generation) detach() error {
 	if g.process != nil {
-		g.process.detach()
+		g.process.Detach()
 	}
 	return g.control.close()
 }
@@ -190,7 +191,7 @@ func (g *generation) adopt(link nl.Link) (err error) {
 		}
 		g.control = k
 	} else {
-		if g.process, err = attach(g.socket()); err != nil {
+		if g.process, err = selfexec.Attach(g.socket()); err != nil {
 			return err
 		}
 		g.control = uapi{g.socket()}

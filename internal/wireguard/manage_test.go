@@ -10,9 +10,11 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/weft-project/weft/internal/selfexec"
 	"github.com/weft-project/weft/internal/testutil"
 )
 
@@ -127,7 +129,7 @@ func TestProcessDies(t *testing.T) {
 	for range 2 {
 		a.m.mu.Lock()
 		victim := a.m.current().process
-		must(t, victim.handle.Kill())
+		must(t, victim.Signal(syscall.SIGKILL))
 		a.m.mu.Unlock()
 		start := time.Now()
 		testutil.Eventually(t, 20*time.Second, "another process", func() bool {
@@ -157,8 +159,8 @@ func TestProcessDiesUnmanaged(t *testing.T) {
 	a.mustReach(to)
 	offer := a.m.Offer()
 	must(t, a.m.Close(true))
-	p, err := attach(a.m.current().socket())
-	must(t, err, p.end())
+	p, err := selfexec.Attach(a.m.current().socket())
+	must(t, err, p.End())
 	a.open()
 	if a.m.Offer().PublicKey == offer.PublicKey {
 		t.Error("the key is the same")

@@ -18,6 +18,7 @@ import (
 
 	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/internal/selfexec"
 )
 
 // namePrefix begins the names of private namespaces and of their interfaces.
@@ -152,8 +153,8 @@ func removeProcesses(dir string) error {
 	}
 	var problems []error
 	for _, socket := range sockets {
-		if p, err := attach(socket); err == nil {
-			problems = append(problems, p.end())
+		if p, err := selfexec.Attach(socket); err == nil {
+			problems = append(problems, p.End())
 		}
 		if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			problems = append(problems, err)

@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/weft-project/weft/internal/selfexec"
 )
 
 // rotateRetry is how long a rotation that was not possible waits.
@@ -126,7 +128,7 @@ func (m *Manager) watch(g *generation) {
 	}
 	p := g.process
 	m.group.Go(func() {
-		p.wait()
+		p.Wait()
 		for pause := 100 * time.Millisecond; !m.revive(g, p); pause = min(2*pause, restartLimit) {
 			select {
 			case <-m.stop:
@@ -139,7 +141,7 @@ func (m *Manager) watch(g *generation) {
 
 // revive starts the generation's process again, with the same key, port and
 // peers, if p is still meant to be it; false asks for another try.
-func (m *Manager) revive(g *generation, p *process) bool {
+func (m *Manager) revive(g *generation, p *selfexec.Process) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed || !slices.Contains(m.generations, g) {

@@ -3,7 +3,6 @@
 package wireguard
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/internal/nl"
+	"github.com/weft-project/weft/internal/selfexec"
 )
 
 // serveEnv makes a program a WireGuard process; its value is a serveConfig.
@@ -33,35 +33,16 @@ type serveConfig struct {
 	Socket string
 }
 
-// Descriptors that a process inherits.
-const (
-	nodeFD  = 3 // the node's namespace
-	readyFD = 4 // closed when the process serves, after a text when it cannot
-)
+// nodeFD is the node's namespace, which a process inherits.
+const nodeFD = selfexec.FirstFile
 
 // MaybeServe turns the process into a WireGuard process if Open has started it as
 // such, and does not return then. Programs that use the package call it first in
 // main, tests in TestMain.
-func MaybeServe() {
-	text, ok := os.LookupEnv(serveEnv)
-	if !ok {
-		return
-	}
-	ready := os.NewFile(readyFD, "ready")
-	if err := serve(text, ready); err != nil {
-		fmt.Fprint(ready, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
+func MaybeServe() { selfexec.Serve(serveEnv, serve) }
 
-func serve(text string, ready io.Closer) error {
-	var cfg serveConfig
-	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
-		return fmt.Errorf("parse %s: %w", serveEnv, err)
-	}
+func serve(cfg serveConfig, ready io.Closer) error {
 	unix.CloseOnExec(nodeFD)
-	unix.CloseOnExec(readyFD)
 	// The terminal's signals and a closed one are the parent's business.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
 	end := make(chan os.Signal, 1)

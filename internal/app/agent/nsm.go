@@ -98,6 +98,9 @@ func (m *nsm) Close(ctx context.Context, request attachment.Request) error {
 	if err != nil {
 		return err
 	}
+	if request.Connection.State == nil { // nobody has answered for it
+		conn.NetworkService, conn.NetworkServiceEndpointName = request.Service, request.Endpoint
+	}
 	conn.Mechanism = mechanism(request, m.node.watcher.Path(request.NetNS).Path)
 	_, err = m.client.Close(ctx, conn)
 	if expires := request.Connection.Expires; err == nil || !expires.IsZero() && time.Now().After(expires) {

@@ -24,6 +24,9 @@ import (
 // DefaultDrain is how long Stop waits for clients to leave.
 const DefaultDrain = 5 * time.Second
 
+// DefaultWithdraw is how long gateways get to send traffic elsewhere.
+const DefaultWithdraw = time.Second
+
 // Config of one endpoint. Name, ConnectTo, ListenOn, ExternalInterface,
 // CIDRPrefixes and either Conduit and Trench or ServiceNames are needed.
 type Config struct {
@@ -68,6 +71,13 @@ type Config struct {
 	// its registration on; 0 = balancer.DefaultGrace.
 	Grace time.Duration
 
+	// FrontendSocket is the path of the control socket of the frontend's process,
+	// which outlives this one; needed for gateways with BGP or BFD.
+	FrontendSocket string
+	// Withdraw is how long Stop waits, at most, for gateways to take the VIPs back
+	// before clients leave; 0 = DefaultWithdraw.
+	Withdraw time.Duration
+
 	IdleTimeout time.Duration // stop after so long without connection, 0 = never
 	Drain       time.Duration // 0 = DefaultDrain
 }
@@ -99,6 +109,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxTargets == 0 {
 		c.MaxTargets = lb.DefaultMaxTargets
 	}
+	if c.Withdraw == 0 {
+		c.Withdraw = DefaultWithdraw
+	}
 	if c.Drain == 0 {
 		c.Drain = DefaultDrain
 	}
@@ -125,7 +138,7 @@ func (c Config) Validate() error {
 	need(c.MaxFragments == 0 || c.MaxFragments >= lb.MinFragments && c.MaxFragments <= lb.MaxFragments,
 		"MaxFragments %d is neither 0 nor within %d to %d", c.MaxFragments, lb.MinFragments, lb.MaxFragments)
 	need(!c.PassSocket || c.ListenOn == nil || c.ListenOn.Scheme == "unix", "PassSocket needs a unix socket, ListenOn is %s", c.ListenOn)
-	need(c.IdleTimeout >= 0 && c.Drain >= 0 && c.Grace >= 0, "IdleTimeout, Drain or Grace is negative")
+	need(c.IdleTimeout >= 0 && c.Drain >= 0 && c.Grace >= 0 && c.Withdraw >= 0, "IdleTimeout, Drain, Grace or Withdraw is negative")
 	need(!c.KeepOnEnd || c.PinDir != "", "KeepOnEnd needs PinDir")
 	need(c.PinDir == "" || filepath.IsAbs(c.PinDir), "PinDir %q is not an absolute path", c.PinDir)
 	if _, err := tunnelmech.ParsePolicy(c.Mechanism, c.MechanismPolicy); err != nil {

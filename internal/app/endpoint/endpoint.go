@@ -38,6 +38,7 @@ type Component struct {
 	plane    *lb.LB
 	balancer *balancer.Balancer
 	server   *mesh.Server
+	front    *front
 
 	endpoints  registry.NetworkServiceEndpointRegistryClient
 	registered *registry.NetworkServiceEndpoint
@@ -69,6 +70,9 @@ func Start(ctx context.Context, config Config, deps Deps) (_ *Component, err err
 		}
 	}()
 	if err := c.startBalancer(ctx, deps); err != nil {
+		return nil, err
+	}
+	if err := c.startFront(ctx); err != nil {
 		return nil, err
 	}
 	if err := c.startServer(deps); err != nil {
@@ -187,12 +191,13 @@ func (c *Component) URL() *url.URL { return c.server.URLs()[0] }
 // Done is closed when the endpoint has stopped, by whatever cause.
 func (c *Component) Done() <-chan struct{} { return c.done }
 
-// Stop takes the endpoint out of the registry, so that clients leave, waits for
-// them and their interfaces as long as Config.Drain and ctx allow, and releases
+// Stop withdraws the VIPs, takes the endpoint out of the registry, so that clients
+// leave, waits for them and their interfaces as long as Config.Drain and ctx allow, and releases
 // everything.
 func (c *Component) Stop(ctx context.Context) error {
 	c.stop.Do(func() {
 		defer close(c.done)
+		c.front.drain(ctx) // before the targets leave
 		err := c.unregister(ctx)
 		drain, cancel := context.WithTimeout(ctx, c.config.Drain)
 		defer cancel()

@@ -109,6 +109,26 @@ func (r *Resources) Follow(ctx context.Context, reload <-chan os.Signal, set fun
 	}
 }
 
+// FollowFrontend calls set with what the frontend of a replica is to do, now and
+// when that changes, until ctx ends.
+func (r *Resources) FollowFrontend(ctx context.Context, replica, secretsDir string, set func(context.Context, *compile.Frontend) error) {
+	failed := ""
+	_ = compile.FollowFrontend(ctx, r.store, r.trench, r.conduit, replica, compile.SecretDir(secretsDir),
+		func(ctx context.Context, want *compile.Frontend) error {
+			err := set(ctx, want)
+			if err != nil && err.Error() != failed {
+				r.log.Error("the frontend is not in force", "err", err)
+				failed = err.Error()
+			}
+			if want != nil {
+				for gateway, why := range want.Withheld {
+					r.log.Warn("gateway is not spoken to", "gateway", gateway, "err", why)
+				}
+			}
+			return err
+		})
+}
+
 // apply reads the manifests into the store, all or none.
 func (r *Resources) apply() error {
 	names, err := r.names()

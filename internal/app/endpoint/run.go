@@ -11,12 +11,14 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
+	"github.com/weft-project/weft/internal/announce"
 	"github.com/weft-project/weft/internal/app/inspector"
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/app/service"
@@ -35,6 +37,7 @@ type settings struct {
 	vlan, mtu               uint
 	tableSize, maxTableSize uint
 	passSocket              bool
+	secretsDir              string
 	onStop                  string // keep or remove
 }
 
@@ -72,6 +75,9 @@ func (s *settings) flags(flags *flag.FlagSet) {
 	flags.StringVar(&s.Mechanism, "mechanism", "", "how workloads on other nodes are reached: vxlan or wireguard (default: what their forwarders are configured for)")
 	flags.StringVar(&s.MechanismPolicy, "mechanism-policy", "", "whether --mechanism is preferred or required (default preferred)")
 	flags.StringVar(&s.adminSocket, "admin-socket", "", "unix socket for weft trace, top, observe and check, for its owner only (default: none)")
+	flags.StringVar(&s.secretsDir, "secrets-dir", "", "directory of the Secrets that gateways name, each a directory with a file for every key, as Kubernetes mounts them; keys are followed when they change")
+	flags.StringVar(&s.FrontendSocket, "frontend-socket", "", "control socket of the process that speaks BGP and BFD, which goes on when this one is killed (default: /run/weft/frontend-<name>.sock)")
+	flags.DurationVar(&s.Withdraw, "withdraw", DefaultWithdraw, "how long gateways get to send traffic elsewhere before clients leave at SIGTERM")
 	flags.BoolVar(&s.passSocket, "pass-socket", true, "register with a descriptor of a unix socket, not its path")
 }
 
@@ -102,6 +108,10 @@ func (s *settings) load(lookup config.Lookup) error {
 	s.PinDir, s.KeepOnEnd, s.Grace = flags.PinDir, s.onStop == "keep", flags.Grace
 	s.ExternalInterface, s.NetNS, s.Mode, s.StateDir = flags.ExternalInterface, flags.NetNS, flags.Mode, flags.StateDir
 	s.Mechanism, s.MechanismPolicy = flags.Mechanism, flags.MechanismPolicy
+	s.FrontendSocket, s.Withdraw = flags.FrontendSocket, flags.Withdraw
+	if s.FrontendSocket == "" {
+		s.FrontendSocket = filepath.Join("/run/weft", FrontendSocketName(s.Name))
+	}
 	s.MaxFlows, s.MaxFragments = flags.MaxFlows, flags.MaxFragments
 	s.VLAN, s.MTU, s.TableSize, s.MaxTableSize = uint16(s.vlan), uint32(s.mtu), uint32(s.tableSize), uint32(s.maxTableSize)
 	s.PassSocket = s.passSocket && s.ListenOn.Scheme == "unix"
@@ -140,6 +150,7 @@ func (s *settings) serve(ctx context.Context, logger *slog.Logger, registry *pro
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	following.Go(func() { resources.Follow(ctx, reload, component.SetConfig) })
+	following.Go(func() { resources.FollowFrontend(ctx, s.Name, s.secretsDir, component.SetFrontend) })
 	<-component.Done() // also when ctx ends
 	return errors.Join(stopAdmin(), component.Stop(context.WithoutCancel(ctx)))
 }
@@ -154,6 +165,7 @@ func (s *settings) serveAdmin(component *Component) (stop func() error, err erro
 	})
 	return service.ServeAdmin(s.adminSocket, func(r grpc.ServiceRegistrar) {
 		inspection.Register(r)
+		inspector.NewFrontendServer(func() []announce.State { return []announce.State{component.Frontend()} }).Register(r)
 		nodecheck.Register(r, component.CheckPart())
 	})
 }

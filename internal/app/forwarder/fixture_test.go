@@ -99,7 +99,7 @@ func (w *world) startForwarder() {
 	var err error
 	w.forwarder, err = forwarder.Start(context.Background(), forwarder.Config{
 		Name: "forwarder-1" + w.node.name, TunnelIP: w.node.tunnelIP, PinDir: w.node.pinDir, KeepOnStop: w.node.pinDir != "",
-		Policy: w.node.policy, WireGuardDir: filepath.Join(w.dir, "wg"), ConnectTo: w.manager, ListenOn: w.socket("forwarder"), NetNS: w.outside, PassSocket: w.passSocket,
+		Devices: map[string]string{"gw1": "eth0"}, Policy: w.node.policy, WireGuardDir: filepath.Join(w.dir, "wg"), ConnectTo: w.manager, ListenOn: w.socket("forwarder"), NetNS: w.outside, PassSocket: w.passSocket,
 	}, forwarder.Deps{})
 	if err != nil {
 		w.t.Fatal(err)

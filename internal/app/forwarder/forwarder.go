@@ -132,11 +132,12 @@ func (c *Component) startDataPath(metrics prometheus.Registerer) (mechanisms tun
 	if metrics == nil {
 		return mechanisms, nil
 	}
-	state := collector{c.stitcher, c.trunk}
-	if err := metrics.Register(state); err != nil {
-		return mechanisms, fmt.Errorf("register metrics: %w", err)
+	for _, state := range []prometheus.Collector{collector{c.stitcher}, vlanCollector{c.trunk}} {
+		if err := metrics.Register(state); err != nil {
+			return mechanisms, fmt.Errorf("register metrics: %w", err)
+		}
+		c.onStop(func() error { metrics.Unregister(state); return nil })
 	}
-	c.onStop(func() error { metrics.Unregister(state); return nil })
 	if ways != nil {
 		undo, err := ways.registerMetrics(metrics)
 		if err != nil {

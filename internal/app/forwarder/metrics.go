@@ -31,15 +31,12 @@ var (
 		"Frontends' interfaces in VLANs of this node.", nil, nil)
 )
 
-// collector shows the state of the data path.
-type collector struct {
-	stitcher *stitch.Stitcher
-	trunk    *trunk.Trunk
-}
+// collector shows the state of the stitcher.
+type collector struct{ stitcher *stitch.Stitcher }
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{packetsDesc, interfacesDesc, legsDesc, vlanPacketsDesc, vlanPortsDesc} {
+	for _, desc := range []*prometheus.Desc{packetsDesc, interfacesDesc, legsDesc} {
 		out <- desc
 	}
 }
@@ -53,7 +50,6 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for reason, n := range counters {
 		out <- prometheus.MustNewConstMetric(packetsDesc, prometheus.CounterValue, float64(n), reason.String())
 	}
-	c.collectVLANs(out)
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()
 	ports, err := c.stitcher.Snapshot(ctx)
@@ -76,7 +72,17 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(legsDesc, prometheus.GaugeValue, float64(waiting), "waiting")
 }
 
-func (c collector) collectVLANs(out chan<- prometheus.Metric) {
+// vlanCollector shows the state of the trunk.
+type vlanCollector struct{ trunk *trunk.Trunk }
+
+// Describe implements prometheus.Collector.
+func (vlanCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- vlanPacketsDesc
+	out <- vlanPortsDesc
+}
+
+// Collect implements prometheus.Collector.
+func (c vlanCollector) Collect(out chan<- prometheus.Metric) {
 	counters, err := c.trunk.Counters()
 	if err != nil {
 		out <- prometheus.NewInvalidMetric(vlanPacketsDesc, err)

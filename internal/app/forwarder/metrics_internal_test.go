@@ -11,4 +11,5 @@ import (
 
 func TestMetricsAreDocumented(t *testing.T) {
 	metricstest.Documented(t, "weft_forwarder_", collector{}, (*liveness.Liveness)(nil))
+	metricstest.Documented(t, "weft_vlan_", vlanCollector{})
 }

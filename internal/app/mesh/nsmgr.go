@@ -29,6 +29,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/monitor"
 	"github.com/weft-project/weft/pkg/networkservice/orphan"
 	"github.com/weft-project/weft/pkg/networkservice/pathid"
+	"github.com/weft-project/weft/pkg/networkservice/unheard"
 )
 
 // manager is the SDK's nsmgr made of the SDK's elements, except for what breaks
@@ -73,7 +74,7 @@ func newManager(ctx context.Context, config Config, pool *dial.Pool, upstream gr
 	orphans := orphan.New(config.Name, anyForwarder{discover, endpoints}, fd.NewServer(),
 		connect.NewServer(hop.NewCloser(config.Name, pool, away, fd.NewClient())))
 	hub := monitor.New(ctx)
-	m.endpoint = pathid.Wrap(config.Name, orphans.Wrap(hub.Wrap(endpoint.NewServer(ctx, config.Security.TokenGenerator,
+	m.endpoint = unheard.Wrap(config.Name, pathid.Wrap(config.Name, orphans.Wrap(hub.Wrap(endpoint.NewServer(ctx, config.Security.TokenGenerator,
 		endpoint.WithName(config.Name),
 		endpoint.WithAdditionalFunctionality(
 			hub.NewServer(),
@@ -84,7 +85,7 @@ func newManager(ctx context.Context, config Config, pool *dial.Pool, upstream gr
 			fd.NewServer(),
 			connect.NewServer(hop.NewClient(config.Name, pool, fd.NewClient())),
 		),
-	))))
+	)))))
 	return m
 }
 

@@ -72,6 +72,9 @@ type Config struct {
 	// OnStop says what becomes of the data path at the end: keep or remove.
 	// Default: keep where it is pinned.
 	OnStop string `yaml:"on-stop"`
+	// SecretsDir has the Secrets that gateways name, each a directory with a file
+	// for every key. Keys are followed when they change.
+	SecretsDir string `yaml:"secrets-dir"`
 	// Replicas are the load-balancer endpoints to run on this host.
 	Replicas []Replica `yaml:"replicas"`
 
@@ -140,7 +143,7 @@ func Load(path string) (Config, error) {
 // Validate returns every problem that can be seen without the machine.
 func (c Config) Validate() error {
 	var problems []error
-	for field, dir := range map[string]string{"run-dir": c.RunDir, "state-dir": c.StateDir, "netns": c.NetNS} {
+	for field, dir := range map[string]string{"run-dir": c.RunDir, "state-dir": c.StateDir, "netns": c.NetNS, "secrets-dir": c.SecretsDir} {
 		if dir != "" && !filepath.IsAbs(dir) {
 			problems = append(problems, fmt.Errorf("%s: %q is not an absolute path", field, dir))
 		}

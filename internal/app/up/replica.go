@@ -53,6 +53,7 @@ func (s *Stack) StartReplica(ctx context.Context, r Replica) (*Endpoint, error) 
 		PinDir:    s.replicaPins(r.Name),
 		StateDir:  filepath.Join(s.config.StateDir, "leases"),
 		Mechanism: r.Mechanism, MechanismPolicy: r.MechanismPolicy,
+		FrontendSocket: filepath.Join(s.config.RunDir, endpoint.FrontendSocketName(r.Name)),
 	}, endpoint.Deps{Security: s.security, Log: s.config.Log, Metrics: s.metrics, Balance: *balance})
 	if err != nil {
 		return nil, err
@@ -66,6 +67,10 @@ func (s *Stack) StartReplica(ctx context.Context, r Replica) (*Endpoint, error) 
 		// It ends with the context only.
 		_ = compile.Follow(following, s.store, r.Trench, r.Conduit, component.SetConfig, e.report)
 	})
+	e.following.Go(func() {
+		_ = compile.FollowFrontend(following, s.store, r.Trench, r.Conduit, r.Name, compile.SecretDir(s.config.SecretsDir), component.SetFrontend)
+	})
+	e.following.Go(func() { e.reportFrontend(following) })
 	return e, nil
 }
 

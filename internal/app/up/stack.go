@@ -90,6 +90,7 @@ func (s *Stack) startAgent(ctx context.Context) error {
 		RegisterAdmin: func(r grpc.ServiceRegistrar) {
 			server.Register(r)
 			inspector.NewServer(s.inspect).Register(r)
+			inspector.NewFrontendServer(s.frontends).Register(r)
 		},
 	})
 	if err != nil {

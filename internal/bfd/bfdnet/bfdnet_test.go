@@ -3,6 +3,7 @@
 package bfdnet
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -59,7 +60,7 @@ func TestChangesTouchNothingElse(t *testing.T) {
 		s := theirs.status(names[0])
 		return s.State == bfd.Down && s.RemoteState == bfd.AdminDown && s.Diag == bfd.NeighborSignaledDown
 	})
-	if err := ours.Set(nil); err != ErrClosed {
+	if err := ours.Set(nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("Set after Close: %v", err)
 	}
 }

@@ -72,7 +72,7 @@ func validate(wanted []Session) error {
 			errs = append(errs, fmt.Errorf("BFD session %q: same path as session %q", w.Name, other))
 		}
 		paths[path] = w.Name
-		if err := errors.Join(w.Key.validate(), w.Config.Validate()); err != nil {
+		if err := errors.Join(w.validate(), w.Validate()); err != nil {
 			errs = append(errs, fmt.Errorf("BFD session %q: %w", w.Name, err))
 		}
 	}
@@ -109,7 +109,7 @@ func (s *Speaker) apply(wanted []Session, now time.Time) error {
 		byName[w.Name] = w
 	}
 	for name, old := range s.sessions {
-		if w, ok := byName[name]; !ok || !w.Key.samePath(old.key) {
+		if w, ok := byName[name]; !ok || !w.samePath(old.key) {
 			s.leave(old, now)
 			delete(s.sessions, name)
 		}

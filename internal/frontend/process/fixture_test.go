@@ -133,6 +133,11 @@ func bfdOf() *frontend.BFD {
 	return &frontend.BFD{MinTx: 50 * time.Millisecond, MinRx: 50 * time.Millisecond, Multiplier: 3}
 }
 
+// calmBFD is for tests that are not about how fast a failure is noticed.
+func calmBFD() *frontend.BFD {
+	return &frontend.BFD{MinTx: 100 * time.Millisecond, MinRx: 300 * time.Millisecond, Multiplier: 10}
+}
+
 func bgpOf() *frontend.BGP {
 	return &frontend.BGP{LocalASN: ourAS, RemoteASN: theirAS, HoldTime: 90 * time.Second}
 }
@@ -236,9 +241,9 @@ func (w *world) nothingLeft() {
 
 // birdConfig is a BIRD gateway's.
 func birdConfig(i int, v6, withBGP, withBFD bool, more string) string {
-	us, family, them := "192.0.2.100", "v4", gatewayAddr(i, v6)
+	us, them := "192.0.2.100", gatewayAddr(i, v6)
 	if v6 {
-		us, family = "2001:db8::100", "v6"
+		us = "2001:db8::100"
 	}
 	text := fmt.Sprintf("router id 192.0.2.%d;\nprotocol device { scan time 1; }\nprotocol direct { ipv4; ipv6; interface \"eth0\"; }\n", i)
 	if withBFD {
@@ -253,15 +258,38 @@ func birdConfig(i int, v6, withBGP, withBFD bool, more string) string {
 	if withBGP {
 		bfd := ""
 		if withBFD {
-			bfd = "bfd on;"
+			bfd = "bfd graceful;"
 		}
 		text += fmt.Sprintf(`protocol bgp p1 {
 	local %s as %d; neighbor %s as %d; %s connect delay time 1; error wait time 1, 2; graceful restart on;
-	ipv4 { import all; export where source = RTS_STATIC; next hop self; %s };
+	ipv4 { import all; export where source = RTS_STATIC; next hop self; };
 	ipv6 { import all; export where source = RTS_STATIC; next hop self; };
 }
-`, them, theirAS, us, ourAS, bfd, map[bool]string{true: "extended next hop;", false: ""}[false])
+`, them, theirAS, us, ourAS, bfd)
 	}
-	_ = family
 	return text
 }
+
+// frrConfig is that of an FRR gateway with the address 192.0.2.2.
+const frrConfig = `
+bfd
+ profile fast
+  receive-interval 50
+  transmit-interval 50
+  detect-multiplier 3
+ exit
+exit
+router bgp 65002
+ bgp router-id 192.0.2.2
+ no bgp ebgp-requires-policy
+ no bgp network import-check
+ bgp graceful-restart
+ neighbor 192.0.2.100 remote-as 65001
+ neighbor 192.0.2.100 bfd profile fast
+ neighbor 192.0.2.100 timers connect 1
+ address-family ipv4 unicast
+  network 0.0.0.0/0
+  network 198.51.100.0/24
+ exit-address-family
+exit
+`

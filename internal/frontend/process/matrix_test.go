@@ -39,7 +39,7 @@ func TestGateways(t *testing.T) {
 				want = map[netip.Prefix]string{all4: via4, net4: via4, all6: via6, net6: via6}
 			}
 			if c.bfd {
-				g.BFD = bfdOf()
+				g.BFD = calmBFD()
 			}
 			w.start()
 			w.set(config(g))

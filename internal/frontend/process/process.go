@@ -166,6 +166,7 @@ func (p *Process) connect(ctx context.Context, restarting bool) (*link, error) {
 }
 
 func open(process *selfexec.Process, socket string) (*link, error) {
+	process.Unwatch()
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)))
 	if err != nil {

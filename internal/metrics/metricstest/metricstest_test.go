@@ -3,6 +3,7 @@
 package metricstest
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,7 +27,8 @@ func TestPrefixes(t *testing.T) {
 		t.Errorf("only %d metrics are documented", len(rows))
 	}
 	for name := range rows {
-		if !strings.HasPrefix(name, "weft_lb_") && !strings.HasPrefix(name, "weft_agent_") && !strings.HasPrefix(name, "weft_forwarder_") {
+		if !slices.ContainsFunc([]string{"weft_lb_", "weft_agent_", "weft_forwarder_", "weft_frontend_", "weft_bgp_", "weft_bfd_", "weft_vlan_"},
+			func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 			t.Errorf("no test checks %s", name)
 		}
 	}

@@ -62,7 +62,7 @@ func compare(t *testing.T, want, got *balancer.Config) {
 	if err := got.Validate(); err != nil {
 		t.Errorf("the balancer refuses it: %v", err)
 	}
-	set := classify.Set{VIPs: got.VIPs, NATs: got.NATs, Gateways: got.Gateways, MAC: make(net.HardwareAddr, 6)}
+	set := classify.Set{VIPs: got.VIPs, NATs: got.NATs, MAC: make(net.HardwareAddr, 6)}
 	for _, f := range got.Flows {
 		set.Rules = append(set.Rules, f.Rule)
 	}

@@ -10,6 +10,8 @@ const (
 	InterfaceNetworkAttachment = "network-attachment"
 	// InterfaceHostDevice is an interface that is there already.
 	InterfaceHostDevice = "host-device"
+	// InterfaceMacvlan is a macvlan interface on a node's interface.
+	InterfaceMacvlan = "macvlan"
 )
 
 // Attractor is a group of frontends: what brings a conduit's traffic in.
@@ -49,10 +51,12 @@ type InterfaceSpec struct {
 	PrefixIPv4 string `json:"ipv4-prefix,omitempty"`
 	// PrefixIPv6 is the same for IPv6.
 	PrefixIPv6 string `json:"ipv6-prefix,omitempty"`
-	// Type is nsm-vlan (the default), network-attachment or host-device.
+	// Type is nsm-vlan (the default), network-attachment, host-device or macvlan.
 	Type string `json:"type,omitempty"`
 	// NSMVlan belongs to type nsm-vlan.
 	NSMVlan *NSMVlan `json:"nsm-vlan,omitempty"`
+	// Macvlan belongs to type macvlan.
+	Macvlan *Macvlan `json:"macvlan,omitempty"`
 	// NetworkAttachments belongs to type network-attachment and has one entry.
 	NetworkAttachments []NetworkAttachment `json:"network-attachments,omitempty"`
 }
@@ -62,6 +66,11 @@ type NSMVlan struct {
 	BaseInterface string `json:"base-interface,omitempty"`
 	// VlanID is 0 (untagged) to 4094.
 	VlanID *int32 `json:"vlan-id,omitempty"`
+}
+
+// Macvlan names the interface that a macvlan interface is made on.
+type Macvlan struct {
+	BaseInterface string `json:"base-interface,omitempty"`
 }
 
 // NetworkAttachment names a NetworkAttachmentDefinition of Multus.

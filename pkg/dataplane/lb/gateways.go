@@ -108,16 +108,13 @@ func (l *LB) writeGateways(g Gateways) {
 	idle := all.Active&1 ^ 1
 	to, from := &all.Half[idle], &all.Half[idle^1]
 	to.Table = g.Table
+	before := [...][]netip.Addr{l.gateways.Default4, l.gateways.Default6}
 	for i, list := range [...][]netip.Addr{g.Default4, g.Default6} {
-		if slices.Equal(list, [...][]netip.Addr{l.gateways.Default4, l.gateways.Default6}[i]) {
-			to.N[i], to.Ways[i] = from.N[i], from.Ways[i]
-			continue
-		}
 		to.N[i] = uint32(len(list))
 		for k, a := range list {
 			to.Ways[i].Hops[k].Hi, to.Ways[i].Hops[k].Lo = hopWords(a)
 		}
-		spread(list, &to.Ways[i].Slots)
+		spread(list, &to.Ways[i].Slots, before[i], &from.Ways[i].Slots)
 	}
 	atomic.StoreUint32(&all.Active, idle)
 	l.gateways = g
@@ -141,19 +138,33 @@ const gatewaySlots = len(bpfLbGateway{}.Half[0].Ways[0].Slots)
 
 // spread gives each slot to the hop with the highest score for it (rendezvous
 // hashing): when a hop goes, only its own slots get another one, and a new one
-// takes an equal part of each.
-func spread(list []netip.Addr, slots *[gatewaySlots]uint8) {
+// takes an equal part of each. was is how the slots were spread over before, so
+// that only what may differ is looked at.
+func spread(list []netip.Addr, slots *[gatewaySlots]uint8, before []netip.Addr, was *[gatewaySlots]uint8) {
 	if len(list) == 0 {
 		return
 	}
 	seeds := make([]uint64, len(list))
+	all, added := make([]int, len(list)), []int(nil)
 	for i, a := range list {
-		seeds[i] = hopSeed(a)
+		seeds[i], all[i] = hopSeed(a), i
+		if !slices.Contains(before, a) {
+			added = append(added, i)
+		}
+	}
+	now := make([]int, len(before)) // index in list, -1: gone
+	for i, a := range before {
+		now[i] = slices.Index(list, a)
 	}
 	for slot := range slots {
-		best, most := 0, uint64(0)
-		for i, seed := range seeds {
-			if score := hopScore(seed, uint64(slot)); score > most {
+		best, most, rivals := 0, uint64(0), all
+		if len(before) > 0 {
+			if winner := now[was[slot]]; winner >= 0 {
+				best, most, rivals = winner, hopScore(seeds[winner], uint64(slot)), added
+			}
+		}
+		for _, i := range rivals {
+			if score := hopScore(seeds[i], uint64(slot)); score > most {
 				best, most = i, score
 			}
 		}

@@ -3,11 +3,16 @@
 package lb
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/internal/packet"
 	"github.com/weft-project/weft/internal/testutil"
@@ -23,7 +28,7 @@ func TestSpread(t *testing.T) {
 			list = append(list, netip.AddrFrom4([4]byte{169, 254, byte(n), byte(i + 1)}))
 		}
 		var before, after [gatewaySlots]uint8
-		spread(list, &before)
+		spread(list, &before, nil, nil)
 		share := make([]int, n)
 		for _, hop := range before {
 			share[hop]++
@@ -38,7 +43,13 @@ func TestSpread(t *testing.T) {
 		}
 		gone := n / 2
 		less := append(append([]netip.Addr{}, list[:gone]...), list[gone+1:]...)
-		spread(less, &after)
+		spread(less, &after, nil, nil)
+		var step, back [gatewaySlots]uint8
+		spread(less, &step, list, &before)
+		spread(list, &back, less, &step)
+		if step != after || back != before {
+			t.Errorf("%d hops: a step at a time ends elsewhere", n)
+		}
 		for slot := range before {
 			if was := before[slot]; int(was) != gone && list[was] != less[after[slot]] {
 				t.Fatalf("%d hops: slot %d went from %s to %s without need", n, slot, list[was], less[after[slot]])
@@ -82,6 +93,8 @@ func TestRoutes(t *testing.T) {
 	fixtureRules(t, l)
 	h := testutil.Handle(t, l.cfg.NetNS)
 	index := l.id.ifindex
+	check(t, h.SetUp(index))
+	check(t, h.SetUp(1))
 	for _, address := range []string{"10.0.0.250/16", "2001:db8::fa/64"} {
 		check(t, h.AddAddress(index, netip.MustParsePrefix(address)))
 	}
@@ -118,19 +131,48 @@ func TestRoutes(t *testing.T) {
 	expect("specific", four, far4, ReplyForwarded, "10.0.0.77")
 	expect("specific", six, far6, ReplyForwarded, "2001:db8::77")
 	expect("another", four, fixSrc4, ReplyForwarded, four.gateway.String())
-	add("198.51.100.7/32", "2001:db8::78") // RFC 8950
+	ipRoute(t, l.cfg.NetNS, "198.51.100.7/32 via inet6 2001:db8::78 dev "+l.cfg.Interface+" onlink table 4242") // RFC 8950
 	expect("of another family", four, far4, ReplyForwarded, "2001:db8::78")
-	for _, nowhere := range []string{"0.0.0.0/0", "::/0"} {
-		if err := addBlackhole(l.cfg.NetNS, table, nowhere); err != nil {
-			t.Fatal(err)
-		}
+	hops := ""
+	for _, hop := range []string{"10.0.0.71", "10.0.0.72"} {
+		hops += " nexthop via " + hop + " dev " + l.cfg.Interface + " onlink"
 	}
-	expect("blackhole", four, netip.MustParseAddr("203.0.113.1"), DropNoRoute, "")
+	ipRoute(t, l.cfg.NetNS, "203.0.113.0/25 table 4242"+hops)
+	shared := map[netip.Addr]int{}
+	for i := range byte(100) {
+		shared[gatewayOf(t, l, four, netip.AddrFrom4([4]byte{203, 0, 113, i})).Gateway]++
+	}
+	if len(shared) != 2 {
+		t.Errorf("two next hops: %v", shared)
+	}
+	for _, nowhere := range []string{"0.0.0.0/0", "::/0"} {
+		ipRoute(t, l.cfg.NetNS, "blackhole "+nowhere+" table 4242 metric 4294967295")
+	}
+	// The loopback interface leads into another network.
+	ipRoute(t, l.cfg.NetNS, "192.0.2.0/24 dev lo table 4242")
+	expect("another interface", four, netip.MustParseAddr("192.0.2.1"), DropNoRoute, "")
+	expect("blackhole", four, netip.MustParseAddr("203.0.113.200"), DropNoRoute, "")
 	expect("blackhole", six, netip.MustParseAddr("2001:db9::1"), DropNoRoute, "")
 	expect("specific beside it", six, far6, ReplyForwarded, "2001:db8::77")
 	g.Table = 0
 	check(t, l.SetGateways(g))
 	expect("without table", four, far4, ReplyForwarded, four.gateway.String())
+}
+
+// ipRoute adds a route as iproute2 writes it.
+func ipRoute(t *testing.T, ns, route string) {
+	t.Helper()
+	family := "-4"
+	if strings.Contains(route, "::/") {
+		family = "-6"
+	}
+	check(t, netns.Do(ns, func() error {
+		out, err := exec.Command("ip", append([]string{family, "route", "add"}, strings.Fields(route)...)...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("ip route add %s: %w: %s", route, err, out)
+		}
+		return nil
+	}))
 }
 
 // TestGatewayChoice: a flow keeps its gateway when another goes, an IPv4 packet
@@ -194,6 +236,7 @@ func BenchmarkReply(b *testing.B) {
 				g.Table = table
 				check(b, l.SetGateways(g))
 				h := testutil.Handle(b, l.cfg.NetNS)
+				check(b, h.SetUp(l.id.ifindex))
 				for i, address := range []string{"10.0.0.250/16", "2001:db8::fa/64"} {
 					check(b, h.AddAddress(l.id.ifindex, netip.MustParsePrefix(address)))
 					check(b, h.AddRoute(nl.Route{
@@ -213,5 +256,106 @@ func BenchmarkReply(b *testing.B) {
 				b.ReportMetric(0, "ns/op")
 			})
 		}
+	}
+}
+
+// TestIPv6Gateway has IPv4 replies leave to an IPv6 next hop (RFC 8950) for real.
+func TestIPv6Gateway(t *testing.T) {
+	top := newTopology(t, 1, 0)
+	top.balance(t)
+	nameServer(t, top.targets[0], "target-0")
+	check(t, top.lb.SetGateways(Gateways{Default4: []netip.Addr{client6}}))
+	for range 20 {
+		if _, err := ask(top.client, "udp", routed4, client4); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := ask(top.client, "tcp", routed4, client4); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestGatewayChangesUnderTraffic changes the gateways while replies pass; none may
+// be lost.
+func TestGatewayChangesUnderTraffic(t *testing.T) {
+	top := newTopology(t, 1, 0)
+	top.balance(t)
+	nameServer(t, top.targets[0], "target-0")
+	done, failed := make(chan struct{}), make(chan error, 1)
+	asked := 0
+	go func() {
+		defer close(failed)
+		for ; ; asked++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			vip, from := routed4, client4
+			if asked%2 == 0 {
+				vip, from = routed6, client6
+			}
+			if _, err := ask(top.client, "udp", vip, from); err != nil {
+				failed <- fmt.Errorf("exchange %d: %w", asked, err)
+				return
+			}
+		}
+	}()
+	for i := range 400 {
+		g := clientGateways
+		switch i % 4 {
+		case 1:
+			g.Default4 = []netip.Addr{client6}
+		case 2:
+			g.Default4 = []netip.Addr{client4, client6}
+		case 3:
+			g.Table = 4242
+		}
+		check(t, top.lb.SetGateways(g))
+		time.Sleep(time.Millisecond) // what is tested is the time in between
+	}
+	close(done)
+	if err := <-failed; err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d exchanges", asked)
+	counts, err := top.lb.Counters()
+	check(t, err)
+	for r, n := range counts {
+		if r.Drop() && n != 0 {
+			t.Errorf("%d packets dropped: %s", n, r)
+		}
+	}
+}
+
+// TestGatewaysInherited: a successor begins with the gateways of a predecessor, and
+// has others when it is told.
+func TestGatewaysInherited(t *testing.T) {
+	cfg := Config{PinDir: filepath.Join(pinsOf(t), "lb-1")}
+	l := newLB(t, cfg)
+	g := Gateways{
+		Default4: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fe80::1")},
+		Default6: []netip.Addr{netip.MustParseAddr("2001:db8::1")}, Table: 4242,
+	}
+	check(t, l.SetGateways(Gateways{Default6: g.Default6}))
+	check(t, l.SetGateways(g))
+	cfg.NetNS, cfg.Interface = l.cfg.NetNS, l.cfg.Interface
+	check(t, l.Abandon())
+	next, err := New(cfg)
+	check(t, err)
+	defer func() { check(t, next.Close()) }()
+	if got := next.Gateways(); !next.Shadow() || !got.Equal(g) {
+		t.Errorf("in the shadow: %v, %+v", next.Shadow(), got)
+	}
+	if r, err := next.Probe(make([]byte, 60)); err != nil || !errors.Is(r.Err(), ErrNotSeen) {
+		t.Errorf("a probe in the shadow: %+v, %v", r, err)
+	}
+	check(t, next.TakeOver())
+	if got := next.Gateways(); !got.Equal(g) {
+		t.Errorf("after it: %+v", got)
+	}
+	check(t, next.SetGateways(Gateways{}))
+	if got := next.Gateways(); !got.Equal(Gateways{}) {
+		t.Errorf("told others: %+v", got)
 	}
 }

@@ -9,13 +9,22 @@ import (
 	"time"
 )
 
+// Legs tells which addresses the leg interfaces in the endpoint's namespace are
+// there for. The interfaces' names are those of the users.
+type Legs interface {
+	// All returns them all, with the interfaces' names.
+	All() (map[netip.Addr]string, error)
+	// At returns the interface that is there for an address, "" when none is.
+	At(addr netip.Addr) (string, error)
+	// Of returns the addresses of an interface; none when there is no interface.
+	Of(name string) ([]netip.Addr, error)
+}
+
 // Past is what earlier runs of an endpoint may have left.
 type Past struct {
 	// Ledger has the holds that were written; nil: none were.
 	Ledger *Ledger
-	// Legs returns the addresses that interfaces in the endpoint's namespace
-	// are there for, with the interfaces' names, which are those of the users.
-	Legs func() (map[netip.Addr]string, error)
+	Legs   Legs // nil: nobody knows
 	// Longest is the longest lease that an earlier run can have granted.
 	Longest time.Duration
 	Log     *slog.Logger
@@ -34,7 +43,7 @@ func (p *Pool) Adopt(past Past) error {
 	now := time.Now()
 	p.legs, p.ledger = past.Legs, past.Ledger
 	p.longest, p.settled = past.Longest, now.Add(past.Longest+Margin)
-	if err := p.lookAtLegs(now); err != nil {
+	if err := p.lookAtLegs(); err != nil {
 		return err
 	}
 	if p.ledger == nil {
@@ -71,23 +80,59 @@ func (p *Pool) Adopt(past Past) error {
 	return nil
 }
 
-// lookAtLegs keeps addresses that legs of an earlier run have. One that was
-// being made when that run ended appears later: therefore it is repeated before
-// each Claim as long as there may be leases of that run. Called with the lock
-// held.
-func (p *Pool) lookAtLegs(now time.Time) error {
-	if p.legs == nil || !now.Before(p.settled) {
+// lookAtLegs keeps addresses that legs of an earlier run have. Called with the
+// lock held.
+func (p *Pool) lookAtLegs() error {
+	if p.legs == nil {
 		return nil
 	}
-	legs, err := p.legs()
+	legs, err := p.legs.All()
 	if err != nil {
 		return fmt.Errorf("find the addresses of legs of an earlier run: %w", err)
 	}
 	for addr, leg := range legs {
-		i := p.rangeOf(addr)
-		if i >= 0 && addr != p.ranges[i].own && !p.claimed[leg] && (p.places[addr] == nil || p.places[addr].lostTo(leg)) {
-			p.put(addr, "interface "+leg+" of an earlier run", leg, hold{until: p.settled, lease: p.longest, leg: true})
-		}
+		p.keepLeg(addr, leg)
+	}
+	return nil
+}
+
+// keepLeg keeps an address that a leg of an earlier run has.
+func (p *Pool) keepLeg(addr netip.Addr, leg string) {
+	i := p.rangeOf(addr)
+	if i >= 0 && addr != p.ranges[i].own && !p.claimed[leg] && (p.places[addr] == nil || p.places[addr].lostTo(leg)) {
+		p.put(addr, "interface "+leg+" of an earlier run", leg, hold{until: p.settled, lease: p.longest, leg: true})
+	}
+}
+
+// lookAtOwn looks for a user's own leg, as lookAt does for an address.
+func (p *Pool) lookAtOwn(user string, now time.Time) error {
+	if p.legs == nil || !now.Before(p.settled) {
+		return nil
+	}
+	addrs, err := p.legs.Of(user)
+	if err != nil {
+		return fmt.Errorf("find the addresses of leg %s of an earlier run: %w", user, err)
+	}
+	for _, addr := range addrs {
+		p.keepLeg(addr, user)
+	}
+	return nil
+}
+
+// lookAt keeps an address when a leg of an earlier run has it that was being made
+// when that run ended, and has come after Adopt. Therefore it is asked before an
+// address is given as long as there may be leases of that run: about this one
+// only, because there may be thousands of legs.
+func (p *Pool) lookAt(addr netip.Addr, now time.Time) error {
+	if p.legs == nil || !now.Before(p.settled) || p.places[addr] != nil && !p.places[addr].lostTo("") {
+		return nil
+	}
+	leg, err := p.legs.At(addr)
+	if err != nil {
+		return fmt.Errorf("find whether a leg of an earlier run has %s: %w", addr, err)
+	}
+	if leg != "" {
+		p.keepLeg(addr, leg)
 	}
 	return nil
 }

@@ -41,12 +41,12 @@ func (p *Pool) choose(i int, c Claim, now time.Time) (netip.Addr, error) {
 		if !r.prefix.Contains(addr) {
 			continue
 		}
-		taken := p.taken(r, addr, c, now)
-		if taken == nil {
+		err := p.taken(r, addr, c, now)
+		if err == nil {
 			return addr, nil
 		}
 		if c.Insist {
-			return netip.Addr{}, taken
+			return netip.Addr{}, err
 		}
 	}
 	// taken may find that the address is the owner's no more.
@@ -63,7 +63,7 @@ func (p *Pool) choose(i int, c Claim, now time.Time) (netip.Addr, error) {
 }
 
 // taken tells what keeps an address from a claim, nil when nothing does.
-func (p *Pool) taken(r *addressRange, addr netip.Addr, c Claim, now time.Time) *TakenError {
+func (p *Pool) taken(r *addressRange, addr netip.Addr, c Claim, now time.Time) error {
 	if addr == r.own {
 		return &TakenError{Address: addr, Holder: "the load balancer itself"}
 	}
@@ -72,6 +72,9 @@ func (p *Pool) taken(r *addressRange, addr netip.Addr, c Claim, now time.Time) *
 	}
 	if i := covering(c.Exclude, addr); i >= 0 {
 		return &TakenError{Address: addr, Holder: "the excluded prefix " + c.Exclude[i].String()}
+	}
+	if err := p.lookAt(addr, now); err != nil {
+		return err
 	}
 	l := p.at(addr, now)
 	switch {
@@ -99,6 +102,8 @@ func (p *Pool) free(r *addressRange, c Claim, now time.Time) (netip.Addr, error)
 		next := addr.Next()
 		if i := covering(c.Exclude, addr); i >= 0 {
 			next = lastOf(c.Exclude[i].Masked()).Next()
+		} else if err := p.lookAt(addr, now); err != nil {
+			return netip.Addr{}, err
 		} else if p.at(addr, now) == nil {
 			return addr, nil
 		}

@@ -43,7 +43,7 @@ func (p *Pool) Claim(c Claim) (Grant, error) {
 	defer p.mu.Unlock()
 	now := time.Now()
 	p.purge(now)
-	if err := p.lookAtLegs(now); err != nil {
+	if err := p.lookAtOwn(c.User, now); err != nil {
 		return Grant{}, err
 	}
 	p.noteUser(c.User, now)

@@ -28,7 +28,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/vacate"
 )
 
-func noLegs() (map[netip.Addr]string, error) { return nil, nil }
+var noLegs = fakeLegs(nil)
 
 // leased asks with tokens: the client's and the endpoint's.
 func leased(id, target string, client, own time.Duration, src ...string) *networkservice.NetworkServiceRequest {
@@ -122,8 +122,24 @@ func TestExhaustedSaysWhatEndsWhen(t *testing.T) {
 	})
 }
 
+// fakeLegs are the leg interfaces behind addresses.
+type fakeLegs map[netip.Addr]string
+
+func (l fakeLegs) All() (map[netip.Addr]string, error) { return l, nil }
+
+func (l fakeLegs) At(addr netip.Addr) (string, error) { return l[addr], nil }
+
+func (l fakeLegs) Of(name string) (addrs []netip.Addr, err error) {
+	for addr, of := range l {
+		if of == name {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs, nil
+}
+
 // kept makes a pool that keeps a ledger in dir.
-func kept(t *testing.T, dir string, log *slog.Logger, legs func() (map[netip.Addr]string, error)) *Pool {
+func kept(t *testing.T, dir string, log *slog.Logger, legs Legs) *Pool {
 	t.Helper()
 	ledger, err := OpenLedger(dir, "lb-1")
 	if err != nil {
@@ -216,7 +232,7 @@ func TestAdoptLegs(t *testing.T) {
 		name := leg.InterfaceName("1")
 		legs := map[netip.Addr]string{addr: name, netip.MustParseAddr("192.168.0.1"): "leg-x"}
 		p := pool(t, "172.16.0.0/24")
-		if err := p.Adopt(Past{Legs: func() (map[netip.Addr]string, error) { return legs, nil }, Longest: time.Minute}); err != nil {
+		if err := p.Adopt(Past{Legs: fakeLegs(legs), Longest: time.Minute}); err != nil {
 			t.Fatal(err)
 		}
 		stranger := Claim{Owner: "b", User: "2", Want: []netip.Addr{addr}, Insist: true}
@@ -243,14 +259,14 @@ func TestOwnLegThatIsBeingDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		legs := map[netip.Addr]string{}
 		p := pool(t, "10.0.0.0/29")
-		if err := p.Adopt(Past{Legs: func() (map[netip.Addr]string, error) { return legs, nil }, Longest: time.Minute}); err != nil {
+		if err := p.Adopt(Past{Legs: fakeLegs(legs), Longest: time.Minute}); err != nil {
 			t.Fatal(err)
 		}
 		first := claim(t, p, "a", "leg-1")
 		for i := range 20 {
 			legs[first] = fmt.Sprint("leg-", i+1)
 			p.Release(fmt.Sprint("leg-", i+1), true)
-			claim(t, p, "b", "leg-b") // looks at the legs
+			claim(t, p, "b", "leg-b")
 			if again := claim(t, p, "a", fmt.Sprint("leg-", i+2)); again != first {
 				t.Fatalf("round %d: %s, want %s", i, again, first)
 			}

@@ -123,7 +123,7 @@ func (m *model) restart() {
 		clear(m.legs)
 	}
 	past := Past{
-		Legs:    func() (map[netip.Addr]string, error) { return m.legs, nil },
+		Legs:    fakeLegs(m.legs),
 		Longest: ownLifetime, Log: slog.New(slog.DiscardHandler),
 	}
 	if m.ledger {
@@ -300,7 +300,7 @@ func (m *model) sendClose(w *workload, vacated bool) {
 
 func (m *model) check(step int) {
 	m.t.Helper()
-	if err := m.pool.lookAtLegs(time.Now()); err != nil {
+	if err := m.pool.lookAtLegs(); err != nil {
 		m.t.Fatal(err)
 	}
 	on := map[netip.Addr]string{}

@@ -72,8 +72,8 @@ func (p *Pool) at(addr netip.Addr, now time.Time) *place {
 // present reports whether the leg interface of an earlier run is there still,
 // true when that cannot be told.
 func (p *Pool) present(addr netip.Addr, user string) bool {
-	legs, err := p.legs()
-	return err != nil || legs[addr] == user
+	leg, err := p.legs.At(addr)
+	return err != nil || leg == user
 }
 
 // purge forgets what is free by now; from time to time is enough, because

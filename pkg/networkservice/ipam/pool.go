@@ -27,7 +27,7 @@ type Pool struct {
 	ranges []*addressRange
 	ledger *Ledger // nil: nothing is written
 	// legs tells which addresses leg interfaces are there for; nil: nobody knows.
-	legs func() (map[netip.Addr]string, error)
+	legs Legs
 
 	writing sync.Mutex // one writes to the ledger; taken before mu
 

@@ -47,14 +47,16 @@ func (w *wrapped) Close(ctx context.Context, conn *networkservice.Connection) (*
 	return w.Endpoint.Close(ctx, conn)
 }
 
-// isNew reports whether the connection comes from a previous hop and has no
-// segment of this chain.
-func (w *wrapped) isNew(conn *networkservice.Connection) bool {
+func (w *wrapped) isNew(conn *networkservice.Connection) bool { return IsNew(w.name, conn) }
+
+// IsNew reports whether the connection comes from a previous hop and has no
+// segment of the chain of that name.
+func IsNew(name string, conn *networkservice.Connection) bool {
 	segments, index := conn.GetPath().GetPathSegments(), int(conn.GetPath().GetIndex())
-	if index >= len(segments) || segments[index].GetName() == w.name || segments[index].GetId() == "" {
+	if index >= len(segments) || segments[index].GetName() == name || segments[index].GetId() == "" {
 		return false
 	}
-	return index+1 == len(segments) || segments[index+1].GetName() != w.name
+	return index+1 == len(segments) || segments[index+1].GetName() != name
 }
 
 func (w *wrapped) extend(conn *networkservice.Connection) {

@@ -144,6 +144,7 @@ func codeOf(err error) codes.Code {
 		{stitch.ErrNoNamespace, codes.NotFound},
 		{stitch.ErrMACConflict, codes.FailedPrecondition},
 		{stitch.ErrTooManyLegs, codes.ResourceExhausted},
+		{stitch.ErrBusy, codes.ResourceExhausted},
 		{context.DeadlineExceeded, codes.DeadlineExceeded},
 		{context.Canceled, codes.Canceled},
 	} {

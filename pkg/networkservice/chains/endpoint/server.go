@@ -18,6 +18,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/loadbalancer"
 	"github.com/weft-project/weft/pkg/networkservice/monitor"
 	"github.com/weft-project/weft/pkg/networkservice/pathid"
+	"github.com/weft-project/weft/pkg/networkservice/unheard"
 )
 
 // Config of the chain.
@@ -51,8 +52,8 @@ func NewServer(ctx context.Context, config Config) sdk.Endpoint {
 		leg.NewServer(config.NetNS),
 		ipam.NewServer(config.Pool),
 	}
-	return pathid.Wrap(config.Name, hub.Wrap(sdk.NewServer(ctx, config.TokenGenerator,
+	return unheard.Wrap(config.Name, pathid.Wrap(config.Name, hub.Wrap(sdk.NewServer(ctx, config.TokenGenerator,
 		sdk.WithName(config.Name),
 		sdk.WithAdditionalFunctionality(append(elements, config.Additional...)...),
-	)))
+	))))
 }

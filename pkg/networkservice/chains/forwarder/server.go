@@ -28,6 +28,7 @@ import (
 	"github.com/weft-project/weft/pkg/networkservice/pathid"
 	"github.com/weft-project/weft/pkg/networkservice/stitch"
 	"github.com/weft-project/weft/pkg/networkservice/tunnelmech"
+	"github.com/weft-project/weft/pkg/networkservice/unheard"
 	"github.com/weft-project/weft/pkg/networkservice/vlanmech"
 )
 
@@ -88,12 +89,12 @@ func NewServer(ctx context.Context, config Config) endpoint.Endpoint {
 	orphans := orphan.New(config.Name, append([]networkservice.NetworkServiceServer{config.Authorize},
 		elements(gone{connect.NewServer(closer), config.Endpoints})...)...)
 	hub := monitor.New(ctx)
-	return pathid.Wrap(config.Name, orphans.Wrap(hub.Wrap(endpoint.NewServer(ctx, config.TokenGenerator,
+	return unheard.Wrap(config.Name, pathid.Wrap(config.Name, orphans.Wrap(hub.Wrap(endpoint.NewServer(ctx, config.TokenGenerator,
 		endpoint.WithName(config.Name),
 		endpoint.WithAuthorizeServer(config.Authorize),
 		endpoint.WithAdditionalFunctionality(append([]networkservice.NetworkServiceServer{hub.NewServer(), orphans.NewServer()},
 			elements(connect.NewServer(hop.NewClient(config.Name, config.Pool, clients...)))...)...),
-	))))
+	)))))
 }
 
 // lose takes the legs of endpoints that have ended out of the way of answers, as

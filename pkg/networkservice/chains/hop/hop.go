@@ -12,6 +12,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
 
 	"github.com/weft-project/weft/pkg/networkservice/dial"
+	"github.com/weft-project/weft/pkg/networkservice/unheard"
 	"github.com/weft-project/weft/pkg/networkservice/vacate"
 )
 
@@ -22,6 +23,7 @@ func NewClient(name string, pool *dial.Pool, elements ...networkservice.NetworkS
 		begin.NewClient(),
 		metadata.NewClient(),
 		dial.NewClient(pool),
+		unheard.NewClient(),
 		vacate.NewClient(),
 	}
 	all = append(all, elements...)

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package up
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/weft-project/weft/internal/announce"
+)
+
+// reportPause bounds how often conditions are written.
+const reportPause = 50 * time.Millisecond
+
+// reportFrontend makes what the replica's frontend does, with those of the other
+// replicas of its conduit, the conditions of the attractor, its gateways and VIPs,
+// until ctx ends.
+func (e *Endpoint) reportFrontend(ctx context.Context) {
+	news, cancel := e.stack.store.Subscribe()
+	defer cancel()
+	for {
+		changed := e.component.FrontendChanged()
+		snapshot := e.stack.store.Snapshot()
+		trench, conduit := e.replica.Trench, e.replica.Conduit
+		e.stack.store.Observe(snapshot, announce.Conditions(snapshot, trench, conduit, e.stack.frontendsOf(trench, conduit)))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(reportPause):
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-news:
+		}
+	}
+}
+
+// frontendsOf returns the frontends of a conduit's replicas.
+func (s *Stack) frontendsOf(trench, conduit string) []announce.State {
+	return slices.DeleteFunc(s.frontends(), func(st announce.State) bool { return st.Trench != trench || st.Conduit != conduit })
+}
+
+// frontends returns those that run, for weft frontend show.
+func (s *Stack) frontends() []announce.State {
+	s.mu.Lock()
+	running := slices.Clone(s.replicas)
+	s.mu.Unlock()
+	list := make([]announce.State, 0, len(running))
+	for _, e := range running {
+		list = append(list, e.component.Frontend())
+	}
+	return list
+}
