@@ -266,7 +266,7 @@ func TestOwnLegThatIsBeingDeleted(t *testing.T) {
 		for i := range 20 {
 			legs[first] = fmt.Sprint("leg-", i+1)
 			p.Release(fmt.Sprint("leg-", i+1), true)
-			claim(t, p, "b", "leg-b") // looks at the legs
+			claim(t, p, "b", "leg-b")
 			if again := claim(t, p, "a", fmt.Sprint("leg-", i+2)); again != first {
 				t.Fatalf("round %d: %s, want %s", i, again, first)
 			}
