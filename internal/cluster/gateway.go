@@ -72,12 +72,17 @@ func (g *Gateway) Start(ctx context.Context, o GatewayOptions) (err error) {
 		g.frr, err = router.StartFRR(ctx, g.NetNS, g.frrConfig())
 		return err
 	case o.Kind == BIRD && again:
-		return g.bird.Start(ctx)
+		if err = g.bird.Start(ctx); err == nil {
+			g.bird.Prefer()
+		}
+		return err
 	case o.Kind == BIRD:
 		if err := g.addRules(); err != nil {
 			return err
 		}
-		g.bird, err = router.StartBIRD(ctx, g.NetNS, g.birdConfig())
+		if g.bird, err = router.StartBIRD(ctx, g.NetNS, g.birdConfig()); err == nil {
+			g.bird.Prefer()
+		}
 		return err
 	default:
 		if g.own, err = process.Start(ctx, process.Options{NetNS: g.NetNS, Socket: filepath.Join(o.Dir, g.Name+".sock")}); err != nil {

@@ -40,7 +40,7 @@ type convergenceBed struct {
 	steady   *traffic.Steady
 }
 
-func newConvergenceBed(ctx context.Context, o convergenceOptions, kind cluster.Kind) (_ *convergenceBed, err error) {
+func newConvergenceBed(ctx context.Context, o convergenceOptions, kind cluster.Kind, graceful bool) (_ *convergenceBed, err error) {
 	c, err := cluster.New(cluster.Options{
 		Prefix: fmt.Sprintf("weft-conv-%d-", os.Getpid()), Binary: o.binary, LogLevel: "warn", OnStop: "remove",
 	})
@@ -58,7 +58,7 @@ func newConvergenceBed(ctx context.Context, o convergenceOptions, kind cluster.K
 		return nil, err
 	}
 	gateways := b.site.Manifest(benchTrench, o.Interval, o.Multiplier)
-	if err := c.SetManifests(slices.Concat(benchManifests(1), attractor(gateways), gateways)); err != nil {
+	if err := c.SetManifests(slices.Concat(benchManifests(1), attractor(gateways, graceful), gateways)); err != nil {
 		return nil, err
 	}
 	for _, g := range b.site.Gateways {
@@ -171,7 +171,11 @@ func (b *convergenceBed) Close() error {
 }
 
 // attractor brings the VIPs and gateways of a manifest together.
-func attractor(gateways []byte) []byte {
+func attractor(gateways []byte, graceful bool) []byte {
+	restart := "60s"
+	if !graceful {
+		restart = "0s"
+	}
 	var names []string
 	for line := range bytes.Lines(gateways) {
 		if _, rest, ok := strings.Cut(string(line), "{name: "); ok {
@@ -188,6 +192,7 @@ spec:
   composites: [%[2]s]
   gateways: [%[3]s]
   vips: [v4-1, v6-1]
+  graceful-restart: %[4]s
   interface: {name: ext, type: host-device, ipv4-prefix: 10.1.0.0/24, ipv6-prefix: "fd01::/64"}
-`, benchTrench, benchConduit(0), strings.Join(names, ", "))
+`, benchTrench, benchConduit(0), strings.Join(names, ", "), restart)
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weft-project/weft/internal/cluster"
 	"github.com/weft-project/weft/internal/selfexec"
 )
 
@@ -42,8 +43,9 @@ type convergenceFault struct {
 const (
 	linkCut        = "link of a replica cut"
 	gatewayKilled  = "gateway's router killed"
-	endpointKilled = "endpoint killed, frontend stays"
+	endpointKilled = "endpoint killed and started again"
 	replicaKilled  = "endpoint and frontend killed"
+	replicaLost    = "the same without graceful restart"
 	lastTargetGone = "last target gone"
 )
 
@@ -51,6 +53,7 @@ const (
 type fault struct {
 	name  string
 	cause func() error
+	after func(context.Context) error // follows while the packets are sent
 	// moved says whether the routers have changed their routes.
 	moved func() (bool, error)
 	mend  func(context.Context) error
@@ -83,12 +86,31 @@ func (r *convergenceReport) measureGateway(ctx context.Context, name string) (er
 	if err != nil {
 		return err
 	}
-	b, err := newConvergenceBed(ctx, r.Options, kind)
+	for _, graceful := range []bool{true, false} {
+		if err := r.measureFaults(ctx, kind, graceful); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *convergenceReport) measureFaults(ctx context.Context, kind cluster.Kind, graceful bool) (err error) {
+	b, err := newConvergenceBed(ctx, r.Options, kind, graceful)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	for _, f := range b.faults(ctx) {
+	faults := b.faults(ctx)
+	if !graceful {
+		faults = slices.DeleteFunc(faults, func(f fault) bool { return f.name != replicaKilled })
+		faults[0].name = replicaLost
+	}
+	for i, f := range faults {
+		if i > 0 {
+			if err := faults[i-1].mend(ctx); err != nil {
+				return fmt.Errorf("mend %s: %w", faults[i-1].name, err)
+			}
+		}
 		found, err := b.measure(ctx, r.Options, f)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
@@ -99,7 +121,7 @@ func (r *convergenceReport) measureGateway(ctx context.Context, name string) (er
 	return nil
 }
 
-// measure makes a fault, sees what becomes of the packets, and mends it.
+// measure makes a fault and sees what becomes of the packets.
 func (b *convergenceBed) measure(ctx context.Context, o convergenceOptions, f fault) (found convergenceFault, err error) {
 	from, moment := b.steady.Mark(), time.Now()
 	if err := f.cause(); err != nil {
@@ -108,13 +130,21 @@ func (b *convergenceBed) measure(ctx context.Context, o convergenceOptions, f fa
 	duration := time.Duration(float64(o.Packets) / float64(o.Rate) * float64(time.Second))
 	watching, cancel := context.WithDeadline(ctx, moment.Add(duration))
 	defer cancel()
+	after := make(chan error, 1)
+	go func() {
+		if f.after == nil {
+			after <- nil
+			return
+		}
+		after <- f.after(ctx)
+	}()
 	to := from
 	switch err := poll(watching, f.moved); {
 	case err == nil:
 		took := time.Since(moment)
 		found.Moved, to = &took, b.steady.Mark()
 	case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
-		return found, err
+		return found, errors.Join(err, <-after)
 	}
 	<-watching.Done() // the rest of the packets
 	if !f.untilMoved || found.Moved == nil {
@@ -125,8 +155,8 @@ func (b *convergenceBed) measure(ctx context.Context, o convergenceOptions, f fa
 	if w.Lost > 0 {
 		found.LastLost = max(0, w.LastLost.Sub(moment))
 	}
-	if err := f.mend(ctx); err != nil {
-		return found, fmt.Errorf("mend: %w", err)
+	if err := <-after; err != nil {
+		return found, err
 	}
 	return found, ctx.Err()
 }
@@ -151,7 +181,7 @@ func (b *convergenceBed) faults(ctx context.Context) []fault {
 			mend:  func(ctx context.Context) error { return errors.Join(router.Start(ctx, b.gateway), b.settle(ctx)) },
 		},
 		{
-			name: endpointKilled, cause: second.Kill, moved: func() (bool, error) { return b.reachedBy(1) }, mend: restart,
+			name: endpointKilled, cause: second.Kill, after: second.Start, moved: func() (bool, error) { return b.reachedBy(1) }, mend: b.settle,
 		},
 		{
 			name: replicaKilled, cause: func() error { return errors.Join(second.Kill(), killServer(second.Node.FrontendSocket(second.Name))) },
