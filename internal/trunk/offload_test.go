@@ -34,7 +34,7 @@ func ethtool(t testing.TB, ns, iface string, command uint32) (value uint32) {
 		}
 		defer func() { _ = unix.Close(fd) }()
 		order := [2]uint32{command, 0} // struct ethtool_value
-		var pin runtime.Pinner             // the kernel reads by address
+		var pin runtime.Pinner         // the kernel reads by address
 		defer pin.Unpin()
 		pin.Pin(&order)
 		request := struct { // struct ifreq
