@@ -66,6 +66,9 @@ func (r remains) list() ([]string, error) {
 		stored, err := forwarder.Files("attachment", filepath.Join(r.RunDir, agentDir, "attachments"))
 		found, errs = append(found, stored...), append(errs, err)
 	}
+	for _, path := range r.frontendSockets() {
+		found = append(found, "frontend "+path)
+	}
 	for _, path := range r.sockets() {
 		found = append(found, "socket "+path)
 	}
@@ -76,6 +79,9 @@ func (r remains) list() ([]string, error) {
 func (r remains) remove(ctx context.Context) error {
 	pinned, err := r.pinnedReplicas()
 	errs := []error{err}
+	for _, path := range r.frontendSockets() { // before what they announce ends
+		errs = append(errs, endFrontend(path))
+	}
 	for _, dir := range pinned {
 		errs = append(errs, lb.Discard(dir))
 	}

@@ -4,10 +4,17 @@ package up
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/weft-project/weft/internal/announce"
+	"github.com/weft-project/weft/internal/app/endpoint"
+	"github.com/weft-project/weft/internal/selfexec"
 )
 
 // reportPause bounds how often conditions are written.
@@ -53,4 +60,27 @@ func (s *Stack) frontends() []announce.State {
 		list = append(list, e.component.Frontend())
 	}
 	return list
+}
+
+// frontendSockets returns the control sockets of frontends' processes, which may
+// have ended.
+func (c Config) frontendSockets() []string {
+	paths, _ := filepath.Glob(filepath.Join(c.RunDir, endpoint.FrontendPrefix+"*.sock")) // the pattern is good
+	return paths
+}
+
+// endFrontend ends a frontend's process, which withdraws what it announces, and
+// removes its files.
+func endFrontend(socket string) error {
+	if p, err := selfexec.Attach(socket); err == nil {
+		if err := p.End(); err != nil {
+			return fmt.Errorf("end frontend %s: %w", socket, err)
+		}
+	}
+	for _, path := range []string{socket, socket + ".lock"} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }

@@ -87,7 +87,7 @@ func (s *Stack) replicaPins(name string) string {
 	return filepath.Join(s.config.PinDir, replicaPrefix+strings.ReplaceAll(url.PathEscape(name), ".", "%2E"))
 }
 
-// discardReplicas removes the data paths of replicas that are configured no
+// discardReplicas removes the data paths and frontends of replicas that are configured no
 // more.
 func (s *Stack) discardReplicas() error {
 	found, err := s.config.pinnedReplicas()
@@ -98,6 +98,12 @@ func (s *Stack) discardReplicas() error {
 	for _, dir := range found {
 		if !slices.ContainsFunc(s.config.Replicas, func(r Replica) bool { return s.replicaPins(r.Name) == dir }) {
 			errs = append(errs, lb.Discard(dir))
+		}
+	}
+	for _, path := range s.config.frontendSockets() {
+		configured := func(r Replica) bool { return endpoint.FrontendSocketName(r.Name) == filepath.Base(path) }
+		if !slices.ContainsFunc(s.config.Replicas, configured) {
+			errs = append(errs, endFrontend(path))
 		}
 	}
 	return errors.Join(errs...)
