@@ -38,7 +38,9 @@ fuzz: ## fuzz every fuzz target for FUZZTIME (default 30s) each
 
 bench: ## the figures of the README's performance section
 	go test -run '^$$' -bench . ./pkg/dataplane/lb ./internal/maglev
-	go test -run '^$$' -bench Program ./pkg/dataplane/xconnect
+	go test -run '^$$' -bench Program ./pkg/dataplane/xconnect ./pkg/dataplane/vlan
+	go test -run '^$$' -bench Tag -benchtime 20000x ./pkg/dataplane/vlan
+	go test -run '^$$' -bench TCP -benchtime 150x ./internal/trunk
 	go test -run '^$$' -bench 'TCP|UDP' -benchtime 150x ./pkg/dataplane/xconnect
 	go test -run '^$$' -bench Tunnel -benchtime 60x ./pkg/dataplane/xconnect
 	go test -run '^$$' -bench Attach -benchtime 1000x ./internal/app/agent
