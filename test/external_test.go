@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,11 +33,10 @@ func example(t testing.TB, name string) string {
 	return string(text)
 }
 
-// uplink gives the node its base interface. The other end, of the same name, is in
-// the namespace that is returned.
-func (s *stack) uplink() (far string, unplug func()) {
+// uplink gives the node its base interface, with the other end, of the same name, in
+// a namespace.
+func (s *stack) uplink(far string) (unplug func()) {
 	s.t.Helper()
-	far = testutil.NetNS(s.t)
 	withHandle(s.t, s.host, func(h *nl.Handle) {
 		link, _, err := h.AddVeth(nl.Veth{Name: base, PeerName: base, PeerNetNS: far, PeerUp: true})
 		must(s.t, err)
@@ -50,7 +50,7 @@ func (s *stack) uplink() (far string, unplug func()) {
 		})
 	}
 	s.t.Cleanup(unplug)
-	return far, unplug
+	return unplug
 }
 
 // gatewayIn puts the site's router into a VLAN of the far end.
@@ -88,6 +88,47 @@ func (s *stack) started(replicas ...*replica) {
 	}
 }
 
+// outer is the address of a replica on its external interface, zero while it has none.
+func (r *replica) outer(t testing.TB, net netip.Prefix) (found netip.Addr) {
+	t.Helper()
+	withHandle(t, r.netns, func(h *nl.Handle) {
+		link, err := h.LinkByName(external)
+		if err != nil {
+			return
+		}
+		all, err := h.Addresses(link.Index)
+		must(t, err)
+		for _, a := range all {
+			if net.Contains(a.Addr()) {
+				found = a.Addr()
+			}
+		}
+	})
+	return found
+}
+
+// announcedBy waits until the router has exactly these replicas for both VIPs.
+func (o *site) announcedBy(b *router.BIRD, what string, replicas ...*replica) {
+	o.t.Helper()
+	testutil.Eventually(o.t, 30*time.Second, what, func() bool {
+		for _, vip := range vips {
+			net := o.net4
+			if vip.Is6() {
+				net = o.net6
+			}
+			var want []string
+			for _, r := range replicas {
+				want = append(want, r.outer(o.t, net).String())
+			}
+			slices.Sort(want)
+			if !slices.Equal(hops(b, vip), want) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // TestExampleVLAN: the example's frontends are in a VLAN of the node's interface, by
 // the mesh, and a BIRD with the example's configuration sends them traffic.
 func TestExampleVLAN(t *testing.T) {
@@ -96,23 +137,24 @@ func TestExampleVLAN(t *testing.T) {
 	o := newSite(t, 1)
 	s.apply(example(t, "vlan.yaml"))
 	first := s.addOutside(o, 1)
-	s.says("eth0", "get", "attractors", "-o", "json") // the base interface is missing, which the condition says
-	far, _ := s.uplink()
+	s.says("external interface ext0 of attractor attractor: ", "get", "attractors", "-o", "json") // the base interface is missing
+	far := testutil.NetNS(t)
+	s.uplink(far)
 	o.gatewayIn(far, 100)
 	bird := router.StartBIRD(t, o.router, example(t, "bird.conf"))
 	s.started(first)
 	web := s.addWorkload("w1")
 	web.attach("trench-a", "web")
-	o.announced(bird, "the VIPs by a frontend in the VLAN", 1)
+	o.announcedBy(bird, "the VIPs by a frontend in the VLAN", first)
 	o.reach(webPort, web)
 
 	second := s.addOutside(o, 2)
 	s.started(second)
 	s.awaitTargets("trench-a", "web", web)
-	o.announced(bird, "the VIPs by two frontends in the VLAN", 1, 2)
+	o.announcedBy(bird, "the VIPs by two frontends in the VLAN", first, second)
 	o.reach(webPort, web)
 	s.stopReplica(second)
-	o.announced(bird, "the VIPs by the one that is left", 1)
+	o.announcedBy(bird, "the VIPs by the one that is left", first)
 	if names := linksOf(t, second.netns); len(names) != 1 {
 		t.Errorf("the frontend that has ended leaves %v", names)
 	}
@@ -131,15 +173,18 @@ func TestExternalMacvlan(t *testing.T) {
 	r := s.addOutside(o, 1)
 	web := s.addWorkload("w1")
 	s.says("base interface eth0 is not there", "get", "attractors", "-o", "json")
-	attached := false
-	for range 2 {
-		far, unplug := s.uplink()
-		o.gatewayIn(far, 0)
-		o.via("vlan", 1)
-		s.started(r)
-		if !attached {
+	for i := range 2 {
+		unplug := s.uplink(o.router)
+		withHandle(t, o.router, func(h *nl.Handle) {
+			link, err := h.LinkByName(base)
+			must(t, err)
+			must(t, h.AddAddress(link.Index, netip.PrefixFrom(o.gateway(o.net4), o.net4.Bits())))
+			must(t, h.AddAddress(link.Index, netip.PrefixFrom(o.gateway(o.net6), o.net6.Bits())))
+		})
+		testutil.Eventually(t, 30*time.Second, "the interface", func() bool { return r.Component() != nil && slices.Contains(linksOf(t, r.netns), external) })
+		o.via(base, r)
+		if i == 0 {
 			web.attach("trench-a", "web")
-			attached = true
 		}
 		testutil.Eventually(t, 30*time.Second, "a target", func() bool { return r.Serving("web") == 1 })
 		o.reach(webPort, web)
@@ -162,7 +207,7 @@ spec: {address: "fd01::fe", protocol: static, static: {bfd: {switch: false}}}
 `
 
 // via routes the VIPs to a replica on an interface of the router.
-func (o *site) via(name string, number byte) {
+func (o *site) via(name string, r *replica) {
 	o.t.Helper()
 	withHandle(o.t, o.router, func(h *nl.Handle) {
 		link, err := h.LinkByName(name)
@@ -173,7 +218,7 @@ func (o *site) via(name string, number byte) {
 				net = o.net6
 			}
 			must(o.t, h.ReplaceRoute(nl.Route{
-				Index: link.Index, Prefix: netip.PrefixFrom(vip, vip.BitLen()), Gateway: host(net, number),
+				Index: link.Index, Prefix: netip.PrefixFrom(vip, vip.BitLen()), Gateway: r.outer(o.t, net),
 			}))
 		}
 	})
