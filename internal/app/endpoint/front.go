@@ -33,7 +33,9 @@ type front struct {
 	ctx       context.Context
 	group     sync.WaitGroup
 
-	applying sync.Mutex // held over changes of what the process is to do
+	applying    sync.Mutex    // held over changes of what the process is to do
+	registering sync.Mutex    // held while the registry is told of outages
+	reachable   chan struct{} // something of reached and isolated may have changed
 
 	mu       sync.Mutex // guards all below
 	known    bool       // want was set
@@ -43,6 +45,8 @@ type front struct {
 	problem  string
 	status   frontend.Status
 	draining bool
+	reached  bool          // a gateway was up
+	isolated bool          // and none is any more
 	down     string        // why the external interface does not work
 	changed  chan struct{} // closed and replaced with every change
 }
@@ -59,7 +63,7 @@ func FrontendSocketName(replica string) string {
 // startFront starts deciding, and finds the process that an earlier endpoint of
 // this name has left.
 func (c *Component) startFront(ctx context.Context, registerer prometheus.Registerer) error {
-	f := &front{Component: c, changed: make(chan struct{}), down: "the external interface has not been seen yet"}
+	f := &front{Component: c, changed: make(chan struct{}), reachable: make(chan struct{}, 1), down: "the external interface has not been seen yet"}
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.front = f
 	c.release = append(c.release, release{f.close, f.abandon})
@@ -89,6 +93,7 @@ func (c *Component) startFront(ctx context.Context, registerer prometheus.Regist
 		return fmt.Errorf("watch the external interface: %w", err)
 	}
 	f.group.Go(func() { f.announcer.Run(f.ctx) })
+	f.group.Go(f.follow)
 	return nil
 }
 
@@ -205,6 +210,7 @@ func (f *front) spoke(s frontend.Status) {
 			f.log.Error("gateways are not in force", "err", err)
 		}
 	}
+	f.reach(s)
 	f.tell()
 }
 
@@ -286,8 +292,10 @@ func (f *front) linkEvent(e nl.LinkEvent) {
 // drain withdraws the VIPs and waits until the gateways have had the time to send
 // traffic elsewhere.
 func (f *front) drain(ctx context.Context) {
+	f.registering.Lock()
 	f.mu.Lock()
 	f.draining = true
+	f.registering.Unlock()
 	speaker := f.speaker
 	waits := speaker != nil && slices.ContainsFunc(f.status.Gateways, func(g frontend.GatewayStatus) bool { return g.Up })
 	f.mu.Unlock()
