@@ -65,6 +65,18 @@ func (o *site) gatewayIn(far string, vlan int) {
 	}))
 }
 
+// gatewayOn gives the site's router its addresses on an interface.
+func (o *site) gatewayOn(name string) {
+	o.t.Helper()
+	withHandle(o.t, o.router, func(h *nl.Handle) {
+		link, err := h.LinkByName(name)
+		must(o.t, err)
+		for _, p := range []netip.Prefix{o.net4, o.net6} {
+			must(o.t, h.AddAddress(link.Index, netip.PrefixFrom(o.gateway(p), p.Bits())))
+		}
+	})
+}
+
 // addOutside starts a replica that has the interface of its attractor.
 func (s *stack) addOutside(o *site, number byte) *replica {
 	s.t.Helper()
@@ -88,19 +100,19 @@ func (s *stack) started(replicas ...*replica) {
 	}
 }
 
-// outer is the address of a replica on its external interface, zero while it has none.
+// outer is the address of a replica in a network outside, zero while it has none.
 func (r *replica) outer(t testing.TB, net netip.Prefix) (found netip.Addr) {
 	t.Helper()
 	withHandle(t, r.netns, func(h *nl.Handle) {
-		link, err := h.LinkByName(external)
-		if err != nil {
-			return
-		}
-		all, err := h.Addresses(link.Index)
+		links, err := h.Links()
 		must(t, err)
-		for _, a := range all {
-			if net.Contains(a.Addr()) {
-				found = a.Addr()
+		for _, link := range links {
+			all, err := h.Addresses(link.Index)
+			must(t, err)
+			for _, a := range all {
+				if net.Contains(a.Addr()) {
+					found = a.Addr()
+				}
 			}
 		}
 	})
@@ -175,12 +187,7 @@ func TestExternalMacvlan(t *testing.T) {
 	s.says("base interface eth0 is not there", "get", "attractors", "-o", "json")
 	for i := range 2 {
 		unplug := s.uplink(o.router)
-		withHandle(t, o.router, func(h *nl.Handle) {
-			link, err := h.LinkByName(base)
-			must(t, err)
-			must(t, h.AddAddress(link.Index, netip.PrefixFrom(o.gateway(o.net4), o.net4.Bits())))
-			must(t, h.AddAddress(link.Index, netip.PrefixFrom(o.gateway(o.net6), o.net6.Bits())))
-		})
+		o.gatewayOn(base)
 		testutil.Eventually(t, 30*time.Second, "the interface", func() bool { return r.Component() != nil && slices.Contains(linksOf(t, r.netns), external) })
 		o.via(base, r)
 		if i == 0 {
@@ -192,6 +199,34 @@ func TestExternalMacvlan(t *testing.T) {
 		s.says("base interface eth0 is not there", "get", "attractors", "-o", "json")
 	}
 	s.stopReplica(r)
+}
+
+// TestExternalHostDevice: an interface of the node is moved to the replica, and given
+// back.
+func TestExternalHostDevice(t *testing.T) {
+	s := newStack(t)
+	o := newSite(t, 1)
+	s.apply(strings.NewReplacer(
+		"name: ext0", "name: "+base, "type: nsm-vlan", "type: host-device",
+		"    nsm-vlan:\n      base-interface: eth0\n      vlan-id: 100\n", "",
+	).Replace(example(t, "vlan.yaml")))
+	s.apply(staticGateways)
+	s.uplink(o.router)
+	o.gatewayOn(base)
+	r := s.addOutside(o, 1)
+	s.started(r)
+	o.via(base, r)
+	web := s.addWorkload("w1")
+	web.attach("trench-a", "web")
+	s.awaitTargets("trench-a", "web", web)
+	o.reach(webPort, web)
+	if slices.Contains(linksOf(t, s.host), base) {
+		t.Error("the interface is still at the node")
+	}
+	s.stopReplica(r)
+	if !slices.Contains(linksOf(t, s.host), base) {
+		t.Error("the interface was not given back")
+	}
 }
 
 const staticGateways = `
