@@ -35,7 +35,7 @@ type front struct {
 
 	applying    sync.Mutex    // held over changes of what the process is to do
 	registering sync.Mutex    // held while the registry is told of outages
-	reachable   chan struct{} // something of reached and isolated may have changed
+	reachable   chan struct{} // isolated may have changed
 
 	mu       sync.Mutex // guards all below
 	known    bool       // want was set
@@ -47,6 +47,7 @@ type front struct {
 	draining bool
 	reached  bool          // a gateway was up
 	isolated bool          // and none is any more
+	settling bool          // they have one again, and targets are coming
 	down     string        // why the external interface does not work
 	changed  chan struct{} // closed and replaced with every change
 }
@@ -120,8 +121,12 @@ func (f *front) set(ctx context.Context, want *compile.Frontend) error {
 	}
 	defer f.announcer.Kick()
 	f.mu.Lock()
-	f.known, f.want = true, want
 	running := f.speaker != nil
+	if !f.known && spoken(want) {
+		f.isolated = !running || len(f.speaker.Status().Routes) == 0
+		f.look()
+	}
+	f.known, f.want = true, want
 	f.mu.Unlock()
 	if !running && spoken(want) {
 		if f.config.FrontendSocket == "" {
@@ -233,6 +238,9 @@ func (f *front) health() (announce.Reason, string) {
 	defer f.mu.Unlock()
 	if f.down != "" {
 		return announce.InterfaceDown, f.down
+	}
+	if f.settling {
+		return announce.NoTarget, "targets are coming since answers have a way"
 	}
 	return announce.Announced, ""
 }
