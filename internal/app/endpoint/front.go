@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weft-project/weft/internal/announce"
 	"github.com/weft-project/weft/internal/frontend"
 	"github.com/weft-project/weft/internal/frontend/process"
@@ -56,11 +58,19 @@ func FrontendSocketName(replica string) string {
 
 // startFront starts deciding, and finds the process that an earlier endpoint of
 // this name has left.
-func (c *Component) startFront(ctx context.Context) error {
+func (c *Component) startFront(ctx context.Context, registerer prometheus.Registerer) error {
 	f := &front{Component: c, changed: make(chan struct{}), down: "the external interface has not been seen yet"}
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.front = f
 	c.release = append(c.release, release{f.close, f.abandon})
+	if registerer != nil {
+		metrics := prometheus.WrapRegistererWith(prometheus.Labels{"endpoint": c.config.Name}, registerer)
+		collector := frontend.Collector{Status: f.statusNow}
+		if err := metrics.Register(&collector); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+		c.onStop(func() error { metrics.Unregister(&collector); return nil })
+	}
 	var adopted []netip.Prefix
 	if c.config.FrontendSocket != "" {
 		if _, err := os.Stat(c.config.FrontendSocket); err == nil {
@@ -196,6 +206,12 @@ func (f *front) spoke(s frontend.Status) {
 		}
 	}
 	f.tell()
+}
+
+func (f *front) statusNow() frontend.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status
 }
 
 func (f *front) probe(vip netip.Prefix) error {

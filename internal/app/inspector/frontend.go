@@ -94,6 +94,11 @@ func toState(s announce.State) *frontendv1.State {
 		Replica: s.Replica, Trench: s.Trench, Attractor: s.Attractor, Interface: s.Interface, Netns: s.NetNS,
 		Table: uint32(s.Table), Status: process.ToStatus(st),
 	}
+	for _, g := range out.Status.GetGateways() {
+		if s.Withheld[g.GetName()] != "" {
+			g.Address = "" // nobody speaks to it
+		}
+	}
 	for _, d := range s.VIPs {
 		out.Announcements = append(out.Announcements, &frontendv1.Announcement{
 			Vip: d.VIP.String(), Announced: d.Announced, Reason: string(d.Reason), Message: d.Message,

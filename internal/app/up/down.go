@@ -38,6 +38,8 @@ func (r remains) dataPath() forwarder.Remains {
 func (r remains) sockets() []string {
 	var found []string
 	paths, _ := filepath.Glob(filepath.Join(r.RunDir, replicaPrefix+"*.sock")) // the pattern is good
+	offered, _ := filepath.Glob(filepath.Join(r.RunDir, vlanPrefix+"*.sock"))
+	paths = append(paths, offered...)
 	for _, name := range []string{"admin", "agent", "forwarder", "nsmgr", "registry"} {
 		paths = append(paths, filepath.Join(r.RunDir, name+".sock"))
 	}
@@ -66,6 +68,9 @@ func (r remains) list() ([]string, error) {
 		stored, err := forwarder.Files("attachment", filepath.Join(r.RunDir, agentDir, "attachments"))
 		found, errs = append(found, stored...), append(errs, err)
 	}
+	for _, path := range r.frontendSockets() {
+		found = append(found, "frontend "+path)
+	}
 	for _, path := range r.sockets() {
 		found = append(found, "socket "+path)
 	}
@@ -76,6 +81,9 @@ func (r remains) list() ([]string, error) {
 func (r remains) remove(ctx context.Context) error {
 	pinned, err := r.pinnedReplicas()
 	errs := []error{err}
+	for _, path := range r.frontendSockets() { // before what they announce ends
+		errs = append(errs, endFrontend(path))
+	}
 	for _, dir := range pinned {
 		errs = append(errs, lb.Discard(dir))
 	}

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/weft-project/weft/internal/announce"
 	"github.com/weft-project/weft/internal/app/inspector"
 	"github.com/weft-project/weft/internal/cli"
 	"github.com/weft-project/weft/internal/daemon"
@@ -185,11 +186,12 @@ type host struct {
 	store  *resource.Store
 	// replicas are the load balancers, and looks how often statistics were
 	// asked for: each look is a second after the one before.
-	replicas []inspect.Replica
-	looks    atomic.Int64
-	env      map[string]string
-	stdin    string
-	tty      bool
+	replicas  []inspect.Replica
+	frontends []announce.State
+	looks     atomic.Int64
+	env       map[string]string
+	stdin     string
+	tty       bool
 }
 
 func newHost(t *testing.T) *host {
@@ -218,6 +220,9 @@ func newHost(t *testing.T) *host {
 	balancers := inspector.NewServer(func() []inspect.Replica { return h.replicas })
 	balancers.Now = func() time.Time { return epoch.Add(time.Duration(h.looks.Add(1)) * time.Second) }
 	balancers.Register(server)
+	frontends := inspector.NewFrontendServer(func() []announce.State { return h.frontends })
+	frontends.Now = func() time.Time { return epoch.Add(time.Hour) }
+	frontends.Register(server)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {

@@ -68,6 +68,11 @@ var columnsOf = map[string]columns{
 	},
 }
 
+// stateOf is the condition that says most about objects of a kind as they run.
+var stateOf = map[string]string{
+	v1alpha1.KindVip: v1alpha1.ConditionAnnounced, v1alpha1.KindGateway: v1alpha1.ConditionReady, v1alpha1.KindAttractor: v1alpha1.ConditionReady,
+}
+
 func number[T int32 | uint32](n *T) cli.Cell {
 	if n == nil {
 		return cli.Text("")
@@ -120,6 +125,10 @@ func resourceTable(kind string, objects []v1alpha1.Object, wide bool) *cli.Table
 	if wide {
 		t.Header = append(t.Header, c.wide...)
 	}
+	state := stateOf[kind]
+	if state != "" {
+		t.Header = append(t.Header, strings.ToUpper(state))
+	}
 	t.Header = append(t.Header, strings.ToUpper(condition))
 	if wide {
 		t.Header = append(t.Header, "MESSAGE")
@@ -134,6 +143,9 @@ func resourceTable(kind string, objects []v1alpha1.Object, wide bool) *cli.Table
 		row = append(row, normal...)
 		if wide {
 			row = append(row, extra...)
+		}
+		if state != "" {
+			row = append(row, conditionCell(o.GetStatus(), state))
 		}
 		row = append(row, conditionCell(o.GetStatus(), condition))
 		if wide {

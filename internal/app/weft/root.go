@@ -68,7 +68,7 @@ WEFT_SOCKET names another socket, or the directory of both.`,
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "how long to wait for an answer")
 	root.AddCommand(a.attachmentCommand(), a.streamCommand(), a.applyCommand(), a.deleteCommand(),
 		a.getCommand(), a.checkCommand(), a.statusCommand(), a.versionCommand(),
-		a.traceCommand(), a.topCommand(), a.observeCommand())
+		a.frontendCommand(), a.traceCommand(), a.topCommand(), a.observeCommand())
 	root.AddCommand(extra...)
 	wrapArgErrors(root)
 	return root
