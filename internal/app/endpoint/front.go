@@ -29,6 +29,7 @@ import (
 type front struct {
 	*Component
 	announcer *announce.Announcer
+	events    announce.Recorder
 	cancel    context.CancelFunc // ends what runs below
 	ctx       context.Context
 	group     sync.WaitGroup
@@ -42,6 +43,7 @@ type front struct {
 	want     *compile.Frontend
 	announce []netip.Prefix
 	speaker  *process.Process // nil while every gateway is static and not watched
+	told     *told            // nil: nothing yet, or it is being told
 	problem  string
 	status   frontend.Status
 	draining bool
@@ -63,13 +65,16 @@ func FrontendSocketName(replica string) string {
 
 // startFront starts deciding, and finds the process that an earlier endpoint of
 // this name has left.
-func (c *Component) startFront(ctx context.Context, registerer prometheus.Registerer) error {
-	f := &front{Component: c, changed: make(chan struct{}), reachable: make(chan struct{}, 1), down: "the external interface has not been seen yet"}
+func (c *Component) startFront(ctx context.Context, deps Deps) error {
+	f := &front{Component: c, events: deps.Events, changed: make(chan struct{}), reachable: make(chan struct{}, 1), down: "the external interface has not been seen yet"}
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if f.events == nil {
+		f.events = announce.LogRecorder{Log: c.log}
+	}
 	c.front = f
 	c.release = append(c.release, release{f.close, f.abandon})
-	if registerer != nil {
-		metrics := prometheus.WrapRegistererWith(prometheus.Labels{"endpoint": c.config.Name}, registerer)
+	if deps.Metrics != nil {
+		metrics := prometheus.WrapRegistererWith(prometheus.Labels{"endpoint": c.config.Name}, deps.Metrics)
 		collector := frontend.Collector{Status: f.statusNow}
 		if err := metrics.Register(&collector); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
@@ -92,6 +97,9 @@ func (c *Component) startFront(ctx context.Context, registerer prometheus.Regist
 	})
 	if err := nl.WatchLinks(f.ctx, c.config.NetNS, f.linkEvent); err != nil {
 		return fmt.Errorf("watch the external interface: %w", err)
+	}
+	if len(adopted) == 0 {
+		f.settle(true) // a new replica: flows come to it when its tables are those of the others
 	}
 	f.group.Go(func() { f.announcer.Run(f.ctx) })
 	f.group.Go(f.follow)
@@ -170,11 +178,16 @@ func (f *front) apply(ctx context.Context) error {
 	defer f.applying.Unlock()
 	f.mu.Lock()
 	speaker, config := f.speaker, f.configNow()
+	f.told = nil
 	f.mu.Unlock()
 	if speaker == nil {
 		return nil
 	}
-	return speaker.Set(ctx, config)
+	err := speaker.Set(ctx, config)
+	f.mu.Lock()
+	f.told = &told{config, err}
+	f.mu.Unlock()
+	return err
 }
 
 // configNow is what the process is to do. The caller holds mu.
@@ -271,7 +284,10 @@ var errNotKnown = errors.New("the attractor is not known yet")
 const publishLimit = 5 * time.Second
 
 func (f *front) decided(d announce.Decision) {
-	f.log.Info("announcement", "vip", d.VIP, "announced", d.Announced, "reason", d.Reason, "message", d.Message)
+	f.events.Record(announce.Event{
+		Replica: f.config.Name, Trench: f.config.Trench, Conduit: f.config.Conduit,
+		VIP: d.VIP, Announced: d.Announced, Reason: d.Reason, Message: d.Message,
+	})
 	f.tell()
 }
 
