@@ -21,9 +21,9 @@ faults: ## the whole table of faults, on one node and on three, with its limits 
 	./test/prepare test
 	WEFT_TEST_REQUIRE=bpf,netns,nft,clang-19 go test -run '^TestFaults$$' -timeout 30m -v ./test
 
-test-kernel: ## encryption by a stock Debian kernel's own WireGuard, emulated by qemu
+test-kernel: ## a stock Debian kernel's own WireGuard and VLAN devices, emulated by qemu
 	./test/prepare vm
-	WEFT_TEST_REQUIRE=bpf,netns,vm go test -v -run '^TestStockKernel$$' -timeout 15m ./internal/wireguard
+	WEFT_TEST_REQUIRE=bpf,netns,vm go test -v -run '^TestStockKernel$$' -timeout 15m ./internal/wireguard ./pkg/dataplane/vlan ./internal/trunk
 
 soak: ## random operations and faults for SOAK (1h), CYCLES (10000) times attach and detach, PAIRS (10 million) random packets, twice BFD (10m) sessions of BFD beside busy processors; repeat a failure with the WEFT_TEST_SEED that it logs
 	./test/prepare test
@@ -38,7 +38,9 @@ fuzz: ## fuzz every fuzz target for FUZZTIME (default 30s) each
 
 bench: ## the figures of the README's performance section
 	go test -run '^$$' -bench . ./pkg/dataplane/lb ./internal/maglev
-	go test -run '^$$' -bench Program ./pkg/dataplane/xconnect
+	go test -run '^$$' -bench Program ./pkg/dataplane/xconnect ./pkg/dataplane/vlan
+	go test -run '^$$' -bench Tag -benchtime 20000x ./pkg/dataplane/vlan
+	go test -run '^$$' -bench TCP -benchtime 150x ./internal/trunk
 	go test -run '^$$' -bench 'TCP|UDP' -benchtime 150x ./pkg/dataplane/xconnect
 	go test -run '^$$' -bench Tunnel -benchtime 60x ./pkg/dataplane/xconnect
 	go test -run '^$$' -bench Attach -benchtime 1000x ./internal/app/agent

@@ -12,8 +12,6 @@ import (
 var pendingFaults = map[string]string{
 	"3-node/encrypted,-keys-are-rotated":          "in about half of the runs 1 packet of 35,000 is lost",
 	"3-node/encrypted,-kill--9-of-the-forwarders": "in two of four runs 2 or 3 packets are lost with the first request after the restart",
-	"1-node/200-attach-and-detach-a-second":       "nothing is lost, but two cores do 10 to 30 a second beside that traffic, and legs of requests that took too long are left",
-	"3-node/200-attach-and-detach-a-second":       "nothing is lost, but two cores do 10 to 30 a second beside that traffic, and legs of requests that took too long are left",
 }
 
 // Limits of the issue, for the last packet that may be lost after a fault.

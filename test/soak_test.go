@@ -201,6 +201,7 @@ func (s *soak) settled(round uint64) time.Duration {
 		}
 		pause(100 * time.Millisecond)
 	}
+	problems = append(problems, s.checks()...) // what the nodes themselves think of it
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.t.Fatalf("WEFT_TEST_SEED=%d round %d: not right after %s:\n%s\nwhat was done:\n%s", s.seed, round, soakSettle,

@@ -49,9 +49,11 @@ type Mesh interface {
 	// present until the mesh says that they are gone.
 	Endpoints(ctx context.Context, service string, known []string, changed func([]string))
 	// Request makes or changes a connection; again and again the same is
-	// harmless. A failed change leaves the connection as it was.
+	// harmless, also after a request with the same ID whose answer was lost. A
+	// failed change leaves the connection as it was.
 	Request(ctx context.Context, request Request) (Connection, error)
-	// Close ends a connection; closing what is not there is no error.
+	// Close ends a connection; closing what is not there is no error. Without
+	// State it ends what a request with the ID may have begun.
 	Close(ctx context.Context, request Request) error
 	// Monitor returns why the connection needs another Request, or ctx's
 	// error. Any other error than ErrRefresh and ErrLost means that the mesh
@@ -102,7 +104,9 @@ type Record struct {
 	Created    time.Time
 	// Removed: the attachment is being detached, its legs must be closed.
 	Removed bool `json:",omitempty"`
-	// Legs by endpoint.
+	// Legs by endpoint. One without State is about to be requested, or has been
+	// without an answer that is known: it is requested again with the same ID,
+	// or closed.
 	Legs map[string]Connection `json:",omitempty"`
 }
 

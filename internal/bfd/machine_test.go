@@ -147,6 +147,31 @@ func TestDetection(t *testing.T) {
 	}
 }
 
+// While we stand still the detection time does, for one more of it at most, and a
+// packet ends the respite.
+func TestForgiven(t *testing.T) {
+	b := newBench(t, usual())
+	b.up()
+	start, detection := b.now, b.s.DetectionTime()
+	expired := func(after time.Duration) bool { return b.s.Expire(start.Add(after)) }
+	b.s.Forgive(detection / 2)
+	if expired(detection*3/2 - time.Microsecond) {
+		t.Error("expired though half of the detection time is forgiven")
+	}
+	b.now = start.Add(detection)
+	b.receive(from(Up))
+	start = b.now
+	for range 5 {
+		b.s.Forgive(detection / 2)
+	}
+	if expired(2*detection - time.Microsecond) {
+		t.Error("expired though a detection time is forgiven")
+	}
+	if b.s.Expire(start.Add(2 * detection)); b.s.State() != Down {
+		t.Error("more than a detection time was forgiven")
+	}
+}
+
 // Until up, packets are a second apart (6.8.3); afterwards by the slower of what
 // we want and what the neighbour takes, jittered (6.8.7).
 func TestTransmitInterval(t *testing.T) {

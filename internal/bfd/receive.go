@@ -41,7 +41,7 @@ func (s *Session) Receive(p *Packet, raw []byte, now time.Time) Reason {
 	if p.Poll {
 		s.finalDue = true
 	}
-	s.lastReceived = now
+	s.lastReceived, s.forgiven = now, 0
 	s.counters.Received++
 	return Accepted
 }

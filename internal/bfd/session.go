@@ -36,6 +36,7 @@ type Session struct {
 	lastSent     time.Time // of the periodic packets
 	jitter       uint64    // of the present interval
 	lastReceived time.Time
+	forgiven     time.Duration // since lastReceived
 	independent  bool
 	since        time.Time
 	counters     Counters

@@ -13,10 +13,20 @@ func (s *Session) DetectionTime() time.Duration {
 // TxInterval is the time between periodic packets, before jitter (6.8.2, 6.8.7).
 func (s *Session) TxInterval() time.Duration { return max(s.txDesired, s.remoteMinRx) }
 
+// Forgive says that we stood still for a while, so that a packet may have come
+// that we do not see yet, or our own silence may have silenced the neighbour. The
+// detection time goes on after it, up to twice as long in all until a packet comes.
+func (s *Session) Forgive(d time.Duration) {
+	s.forgiven = min(s.forgiven+d, s.DetectionTime())
+}
+
+// expiry is when the detection time has passed.
+func (s *Session) expiry() time.Time { return s.lastReceived.Add(s.DetectionTime() + s.forgiven) }
+
 // Expire takes the session down when the detection time has passed, and reports
 // whether it has. All packets that arrived before now must have been received.
 func (s *Session) Expire(now time.Time) bool {
-	if s.remoteDiscr == 0 || now.Sub(s.lastReceived) < s.DetectionTime() {
+	if s.remoteDiscr == 0 || now.Before(s.expiry()) {
 		return false
 	}
 	s.remoteDiscr = 0                // 6.8.1

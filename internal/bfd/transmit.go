@@ -57,7 +57,7 @@ func (s *Session) Deadline(now time.Time) time.Time {
 		next = s.nextPeriodic()
 	}
 	if s.remoteDiscr != 0 {
-		if expiry := s.lastReceived.Add(s.DetectionTime()); next.IsZero() || expiry.Before(next) {
+		if expiry := s.expiry(); next.IsZero() || expiry.Before(next) {
 			next = expiry
 		}
 	}

@@ -109,6 +109,7 @@ func (c *conn) write(events chan<- event) {
 			c.mu.Unlock()
 			if len(queue) == 0 {
 				if last {
+					c.linger()
 					return
 				}
 				break
@@ -120,6 +121,17 @@ func (c *conn) write(events chan<- event) {
 			}
 		}
 	}
+}
+
+// linger waits until the gateway has heard the last message and closes, too. A
+// connection that is closed with something unread is reset, which takes the
+// message away from the gateway; and BFD that ends at once may be heard first.
+func (c *conn) linger() {
+	tcp, ok := c.Conn.(*net.TCPConn)
+	if !ok || tcp.CloseWrite() != nil || tcp.SetReadDeadline(time.Now().Add(lastWords)) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, tcp)
 }
 
 func (c *conn) report(events chan<- event, e event) {

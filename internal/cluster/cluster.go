@@ -132,6 +132,15 @@ func (c *Cluster) registry() string {
 	return fmt.Sprintf("tcp://%s:%d", nodeIPv4(1), registryPort)
 }
 
+// SetManifests replaces the resources, which load balancers follow.
+func (c *Cluster) SetManifests(manifests []byte) error {
+	next := c.manifests() + ".next"
+	if err := os.WriteFile(next, manifests, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(next, c.manifests())
+}
+
 func (c *Cluster) manifests() string { return filepath.Join(c.Dir, "resources.yaml") }
 
 // Start runs every process that has been added and does not run, in order, and

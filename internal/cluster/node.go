@@ -124,6 +124,9 @@ func (n *Node) WireGuardDir() string { return filepath.Join(n.Dir, wireguardDir)
 // admin, or the name of a replica.
 func (n *Node) Socket(name string) string { return filepath.Join(n.Dir, name+".sock") }
 
+// FrontendSocket returns the path of the control socket of a replica's frontend.
+func (n *Node) FrontendSocket(replica string) string { return n.Socket(replica + "-front") }
+
 // tcp is a URL on the underlay.
 func (n *Node) tcp(port int) string { return fmt.Sprintf("tcp://%s:%d", n.IPv4, port) }
 

@@ -67,7 +67,7 @@ func (n *Node) AddReplica(name string, o ReplicaOptions) (*Replica, error) {
 	}
 	args := []string{
 		"--pass-socket=false", "--resources", c.manifests(), "--netns", path, "--interface", External,
-		"--admin-socket", n.Socket(name + "-admin"),
+		"--admin-socket", n.Socket(name + "-admin"), "--frontend-socket", n.FrontendSocket(name),
 	}
 	if o.TableSize != 0 {
 		args = append(args, "--table-size", strconv.Itoa(o.TableSize))

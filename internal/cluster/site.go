@@ -22,27 +22,30 @@ const External = "ext0"
 // Site is the outside of one trench: a router, which has the clients, and the
 // load balancers that it reaches, each by a veth of its own.
 type Site struct {
-	Router     string // path of the router's namespace
+	Router     string // path of the namespace that has the clients, and is the router if there are no gateways
+	Gateways   []*Gateway
 	number     byte
 	net4, net6 netip.Prefix
+	routed     *routed // nil: the router has fixed routes, see Route
+}
+
+func newSite(number byte) *Site {
+	return &Site{
+		number: number,
+		net4:   netip.PrefixFrom(netip.AddrFrom4([4]byte{10, number, 0, 0}), 24),
+		net6:   netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfd, 1: number}), 64),
+	}
 }
 
 // NewSite makes a router. Its number is the second byte of the addresses
 // outside: 10.<number>.0.0/24 and fd<number>::/64.
 func NewSite(namespaces *Namespaces, name string, number byte) (*Site, error) {
-	s := &Site{
-		number: number,
-		net4:   netip.PrefixFrom(netip.AddrFrom4([4]byte{10, number, 0, 0}), 24),
-		net6:   netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfd, 1: number}), 64),
-	}
+	s := newSite(number)
 	var err error
 	if s.Router, err = namespaces.Add("router-" + name); err != nil {
 		return nil, err
 	}
-	// ECMP by the whole flow, as routers do it.
-	return s, netns.Do(s.Router, func() error {
-		return errors.Join(withoutDAD(s.Router), sysctl("net.ipv4.fib_multipath_hash_policy", "1"), sysctl("net.ipv6.fib_multipath_hash_policy", "1"))
-	})
+	return s, netns.Do(s.Router, func() error { return errors.Join(withoutDAD(s.Router), byFlow()) })
 }
 
 // host is the address of a prefix with this last byte.
@@ -64,6 +67,9 @@ func uplink(number byte) string { return fmt.Sprintf("lb%d", number) }
 
 // Connect gives a load balancer's namespace its external interface.
 func (s *Site) Connect(replica string, number byte) error {
+	if s.routed != nil {
+		return s.routed.plug(replica, External, outside, uplink(number), of(s.net4, number), of(s.net6, number))
+	}
 	return errors.Join(withoutDAD(replica),
 		nl.Do(s.Router, func(h *nl.Handle) error {
 			link, _, err := h.AddVeth(nl.Veth{Name: uplink(number), PeerName: External, PeerNetNS: replica, PeerUp: true})

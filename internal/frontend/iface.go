@@ -43,10 +43,6 @@ func readInterface(h *nl.Handle, name string) iface {
 	return i
 }
 
-func (i iface) equal(o iface) bool {
-	return i.name == o.name && i.index == o.index && i.problem == o.problem && slices.Equal(i.addresses, o.addresses)
-}
-
 // lacks says what keeps the interface from reaching the address.
 func (i iface) lacks(addr netip.Addr) string {
 	if i.problem != "" {

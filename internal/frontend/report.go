@@ -4,11 +4,13 @@ package frontend
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
 	"github.com/weft-project/weft/internal/bfd/bfdnet"
 	"github.com/weft-project/weft/internal/bgp"
+	"github.com/weft-project/weft/internal/nl"
 )
 
 // Status implements Speaker.
@@ -21,23 +23,17 @@ func (f *Frontend) Status() Status {
 	for _, s := range f.bfd.Status() {
 		sessions[s.Name] = s
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
+	is, ok := f.snapshot()
+	if !ok {
 		return Status{Problem: "the frontend is closed"}
 	}
-	s := Status{Problem: cmp.Or(f.iface.problem, f.problem, f.table.problem())}
-	if f.speech != nil && s.Problem == "" {
-		s.Problem = f.speech.Error()
-	}
-	for _, g := range f.gateways {
+	s := Status{Problem: is.problem}
+	for _, g := range is.gateways {
 		status := GatewayStatus{Name: g.Name, Address: g.Address, Up: g.up, Reason: g.reason}
 		if g.BGP != nil {
 			p := peers[g.Name]
 			status.BGP = reportBGP(p)
-			if p.ListenError != "" && s.Problem == "" {
-				s.Problem = p.ListenError
-			}
+			s.Problem = cmp.Or(s.Problem, p.ListenError)
 		}
 		if g.BFD != nil {
 			status.BFD = reportBFD(sessions[g.Name])
@@ -45,18 +41,42 @@ func (f *Frontend) Status() Status {
 		s.Gateways = append(s.Gateways, status)
 	}
 	slices.SortFunc(s.Gateways, func(a, b GatewayStatus) int { return cmp.Compare(a.Name, b.Name) })
-	f.reportRoutes(&s)
+	reportRoutes(&s, is)
 	return s
 }
 
-// reportRoutes tells what is installed. The caller holds mu.
-func (f *Frontend) reportRoutes(s *Status) {
-	for prefix, installed := range f.table.installed {
+// snapshot is what mu guards of a Status.
+type snapshot struct {
+	gateways  []gateway
+	installed map[netip.Prefix]nl.Route
+	problem   string
+}
+
+func (f *Frontend) snapshot() (s snapshot, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return s, false
+	}
+	s.problem = cmp.Or(f.iface.problem, f.problem, f.table.problem())
+	if f.speech != nil && s.problem == "" {
+		s.problem = f.speech.Error()
+	}
+	for _, g := range f.gateways {
+		s.gateways = append(s.gateways, *g) // learned is replaced as a whole, never changed
+	}
+	s.installed = maps.Clone(f.table.installed)
+	return s, true
+}
+
+// reportRoutes tells what is installed.
+func reportRoutes(s *Status, is snapshot) {
+	for prefix, installed := range is.installed {
 		route := Route{Prefix: prefix}
 		for _, hop := range hopsOf(installed) {
 			route.NextHops = append(route.NextHops, hop.Gateway)
 		}
-		for _, g := range f.gateways {
+		for _, g := range is.gateways {
 			if g.up && len(g.learned[prefix]) > 0 {
 				route.Gateways = append(route.Gateways, g.Name)
 			}

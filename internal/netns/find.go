@@ -3,6 +3,7 @@
 package netns
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"os"
@@ -64,15 +65,18 @@ func All() iter.Seq[string] {
 }
 
 // mounts looks at the roots (4th field) and mount points (5th) of
-// proc_pid_mountinfo(5).
+// proc_pid_mountinfo(5). There may be thousands, and the paths outlive the list.
 func mounts(want func(name string) bool) (paths []string) {
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil
 	}
-	for line := range strings.Lines(string(data)) {
-		if fields := strings.Fields(line); len(fields) > 4 && want(fields[3]) {
-			paths = append(paths, fields[4])
+	for line := range bytes.Lines(data) {
+		if !bytes.Contains(line, []byte(" net:[")) {
+			continue
+		}
+		if fields := bytes.Fields(line); len(fields) > 4 && want(string(fields[3])) {
+			paths = append(paths, string(fields[4]))
 		}
 	}
 	return paths

@@ -87,6 +87,19 @@ func (h *Handle) RoutesOver(index, table int) ([]Route, error) {
 	return routes, nil
 }
 
+// AllRoutes returns the routes of a table (0: main), whoever made them.
+func (h *Handle) AllRoutes(table int) ([]Route, error) {
+	found, err := h.listRoutes(netlink.Route{Table: table})
+	if err != nil {
+		return nil, wrap(err, "list routes of table %d", table)
+	}
+	routes := make([]Route, 0, len(found))
+	for _, r := range found {
+		routes = append(routes, fromRoute(r))
+	}
+	return routes, nil
+}
+
 // listRoutes returns the routes of a table (0: main) that the kernel selects by
 // protocol and interface, where they are given. Over an interface that is gone
 // there are none.

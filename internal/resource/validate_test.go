@@ -375,6 +375,22 @@ bgp: {local-asn: 1, remote-asn: 2, multihop: 9, ttl-security: 3, bfd: {switch: t
 			`f:6: Attractor x: spec.interface.network-attachments[1].namespace: "X" is not a namespace`,
 			`f:6: Attractor x: spec.interface.network-attachments[1].interface: "a b" is not an interface name; ':', '/' and white space are not allowed`,
 		}},
+		{"macvlan", manifest("Attractor", "x", minimalAttractor+"interface: {name: ext, type: macvlan, ipv4-prefix: 10.0.0.0/24, ipv6-prefix: 'fd00::/64', macvlan: {base-interface: eth0}}"), []string{}},
+		{"macvlan without one", manifest("Attractor", "x", minimalAttractor+"interface: {name: ext, type: macvlan, ipv4-prefix: 10.0.0.0/24, ipv6-prefix: 'fd00::/64'}"), []string{
+			`f:6: Attractor x: spec.interface.macvlan: is missing; type macvlan needs base-interface`,
+		}},
+		{"macvlan of other types", manifest("Attractor", "x", minimalAttractor+"interface: {name: ext, type: macvlan, ipv4-prefix: 10.0.0.0/24, ipv6-prefix: 'fd00::/64', macvlan: {}, nsm-vlan: {base-interface: eth0, vlan-id: 7}}"), []string{
+			`f:6: Attractor x: spec.interface.nsm-vlan: must be empty with type macvlan`,
+			`f:6: Attractor x: spec.interface.macvlan.base-interface: must not be empty`,
+		}},
+		{"another type with macvlan", manifest("Attractor", "x", minimalAttractor+"interface: {name: ext, type: host-device, ipv4-prefix: 10.0.0.0/24, ipv6-prefix: 'fd00::/64', macvlan: {base-interface: eth0}}"), []string{
+			`f:6: Attractor x: spec.interface.macvlan: must be empty with type host-device`,
+		}},
+		{"macvlan's base interface", manifest("Attractor", "x", minimalAttractor+"interface: {name: ext, type: macvlan, macvlan: {base-interface: sixteen-letters-}}"), []string{
+			`f:6: Attractor x: spec.interface.macvlan.base-interface: "sixteen-letters-" has 16 characters; an interface name here has at most 15`,
+			`f:6: Attractor x: spec.interface.ipv4-prefix: is missing; type macvlan in a trench that is dualstack needs it`,
+			`f:6: Attractor x: spec.interface.ipv6-prefix: is missing; type macvlan in a trench that is dualstack needs it`,
+		}},
 		{"interface type", manifest("Attractor", "x", minimalAttractor+"interface: {name: ext, type: wire}"), []string{
 			`f:6: Attractor x: spec.interface.type: "wire" is not allowed; use nsm-vlan, network-attachment, host-device, macvlan`,
 		}},

@@ -57,7 +57,7 @@ func (s *Stitcher) isClosed() bool {
 }
 
 func (s *Stitcher) follow(host *nl.Handle, p *port) error {
-	before, downs := p.carrier, p.client.downs
+	before := p.carrier
 	var err error
 	if s.switchTunnel(&p.client) {
 		for _, l := range p.legs {
@@ -69,9 +69,6 @@ func (s *Stitcher) follow(host *nl.Handle, p *port) error {
 	if p.carrier, err = s.look(host, &p.client); err != nil {
 		return err
 	}
-	// When carrier is back already, the kernel has still dropped routes and
-	// IPv6 addresses.
-	lost := p.client.downs != downs
 	if !p.client.exists() {
 		p.set = nil
 	}
@@ -81,7 +78,7 @@ func (s *Stitcher) follow(host *nl.Handle, p *port) error {
 	}
 	t := &tx{}
 	errs = append(errs, t.end(s.writeSet(t, p)))
-	if p.carrier && (!before || lost) && p.client.tunnel == nil && (!p.client.adopted || !p.inherits()) {
+	if p.carrier && (!before || !p.client.configured) && p.client.tunnel == nil && (!p.client.adopted || !p.inherits()) {
 		errs = append(errs, s.reconfigure(&p.client, p.want()))
 	}
 	s.tell(p)
@@ -91,12 +88,11 @@ func (s *Stitcher) follow(host *nl.Handle, p *port) error {
 // followLeg passes the client's carrier on to the leg's endpoint and notes
 // the endpoint's.
 func (s *Stitcher) followLeg(host *nl.Handle, p *port, l *leg) error {
-	downs := l.endpoint.downs
 	carrier, err := s.look(host, &l.endpoint)
 	if err != nil {
 		return err
 	}
-	rose := carrier && (!l.carrier || l.endpoint.downs != downs)
+	rose := carrier && !l.carrier
 	l.carrier = carrier
 	if l.endpoint.outer == 0 { // gone, or on another node, which is told
 		l.up = l.endpoint.tunnel != nil && p.carrier
@@ -133,7 +129,11 @@ func (s *Stitcher) look(host *nl.Handle, e *end) (carrier bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	e.downs = link.CarrierDowns
+	if link.CarrierDowns != e.downs {
+		// Whoever looks first, the kernel has dropped routes and IPv6 addresses,
+		// also when carrier is back already.
+		e.downs, e.configured = link.CarrierDowns, false
+	}
 	return link.Carrier, nil
 }
 

@@ -302,3 +302,29 @@ func TestVIPNeverLeaks(t *testing.T) {
 		t.Errorf("%d packets from the VIP came over the primary network", got)
 	}
 }
+
+// Whoever looks at a link between its fall and the event of it does not take the
+// event's work away: the routes that the kernel has dropped come back.
+func TestFallSeenByAnother(t *testing.T) {
+	testutil.Require(t, "bpf", "netns")
+	testutil.CheckLeaks(t)
+	n := newNode(t, Options{})
+	n.connect(t, n.leg(0))
+	want := n.state(t)
+	p, id := n.find("leg-0")
+	if err := p.lock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []struct {
+		ns, name string
+		e        *end
+	}{{n.endpoints[0], "leg-a", &p.legs[id].endpoint}, {n.workload, "nsm-1", &p.client}} {
+		set(t, end.ns, end.name, false)
+		set(t, end.ns, end.name, true)
+		if carrier, err := n.look(testutil.Handle(t, n.host), end.e); err != nil || !carrier {
+			t.Errorf("carrier of %s is %v, %v", end.name, carrier, err)
+		}
+	}
+	n.release(p)
+	testutil.Eventually(t, limit, "everything is back", func() bool { return cmp.Equal(want, n.state(t)) })
+}

@@ -21,6 +21,6 @@ func NewCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(maglevCommand(), attachCommand())
+	cmd.AddCommand(maglevCommand(), attachCommand(), convergenceCommand())
 	return cmd
 }

@@ -22,7 +22,13 @@ const (
 // startSites makes the outside of both networks and the load balancers of the
 // first.
 func (d *demo) startSites(ctx context.Context) (err error) {
-	if d.a, err = cluster.NewSite(d.topo, "a", 1); err != nil {
+	if d.a, err = cluster.NewRoutedSite(d.topo, "a", 1, 1); err != nil {
+		return err
+	}
+	if err := d.setGateways(d.a.Manifest("trench-a", bfdInterval, bfdMultiplier)); err != nil {
+		return err
+	}
+	if err := d.startRouter(ctx); err != nil {
 		return err
 	}
 	if d.b, err = cluster.NewSite(d.topo, "b", 2); err != nil {
@@ -33,7 +39,7 @@ func (d *demo) startSites(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return d.a.Route(vips, 1, 2)
+	return nil
 }
 
 // attachThree is the second half of step 2.
@@ -48,7 +54,15 @@ func (d *demo) attachThree(ctx context.Context) error {
 			return err
 		}
 	}
-	return d.inTables(ctx, 3)
+	if err := d.inTables(ctx, 3); err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := d.routed(ctx, 1, 2); err != nil {
+		return err
+	}
+	d.took(start, "the router has learned the VIPs from both load balancers, which announce what they forward: ECMP")
+	return nil
 }
 
 // attach runs the command that a user would type inside the workload.

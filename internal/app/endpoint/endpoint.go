@@ -40,9 +40,9 @@ type Component struct {
 	server   *mesh.Server
 	front    *front
 
-	endpoints  registry.NetworkServiceEndpointRegistryClient
-	registered *registry.NetworkServiceEndpoint
-	release    []release // what Start acquired, undone in reverse
+	endpoints          registry.NetworkServiceEndpointRegistryClient
+	wanted, registered *registry.NetworkServiceEndpoint
+	release            []release // what Start acquired, undone in reverse
 
 	stop    sync.Once
 	stopErr error

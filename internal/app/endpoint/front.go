@@ -34,7 +34,9 @@ type front struct {
 	ctx       context.Context
 	group     sync.WaitGroup
 
-	applying sync.Mutex // held over changes of what the process is to do
+	applying    sync.Mutex    // held over changes of what the process is to do
+	registering sync.Mutex    // held while the registry is told of outages
+	reachable   chan struct{} // isolated may have changed
 
 	mu       sync.Mutex // guards all below
 	known    bool       // want was set
@@ -45,6 +47,9 @@ type front struct {
 	problem  string
 	status   frontend.Status
 	draining bool
+	reached  bool          // a gateway was up
+	isolated bool          // and none is any more
+	settling bool          // they have one again, and targets are coming
 	down     string        // why the external interface does not work
 	changed  chan struct{} // closed and replaced with every change
 }
@@ -61,7 +66,10 @@ func FrontendSocketName(replica string) string {
 // startFront starts deciding, and finds the process that an earlier endpoint of
 // this name has left.
 func (c *Component) startFront(ctx context.Context, deps Deps) error {
-	f := &front{Component: c, events: deps.Events, changed: make(chan struct{}), down: "the external interface has not been seen yet"}
+	f := &front{
+		Component: c, events: deps.Events, changed: make(chan struct{}), reachable: make(chan struct{}, 1),
+		down: "the external interface has not been seen yet",
+	}
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if f.events == nil {
 		f.events = announce.LogRecorder{Log: c.log}
@@ -94,6 +102,7 @@ func (c *Component) startFront(ctx context.Context, deps Deps) error {
 		return fmt.Errorf("watch the external interface: %w", err)
 	}
 	f.group.Go(func() { f.announcer.Run(f.ctx) })
+	f.group.Go(f.follow)
 	return nil
 }
 
@@ -120,8 +129,12 @@ func (f *front) set(ctx context.Context, want *compile.Frontend) error {
 	}
 	defer f.announcer.Kick()
 	f.mu.Lock()
-	f.known, f.want = true, want
 	running := f.speaker != nil
+	if !f.known && spoken(want) {
+		f.isolated = !running || len(f.speaker.Status().Routes) == 0
+		f.look()
+	}
+	f.known, f.want = true, want
 	f.mu.Unlock()
 	if !running && spoken(want) {
 		if f.config.FrontendSocket == "" {
@@ -215,6 +228,7 @@ func (f *front) spoke(s frontend.Status) {
 			f.log.Error("gateways are not in force", "err", err)
 		}
 	}
+	f.reach(s)
 	f.tell()
 }
 
@@ -237,6 +251,9 @@ func (f *front) health() (announce.Reason, string) {
 	defer f.mu.Unlock()
 	if f.down != "" {
 		return announce.InterfaceDown, f.down
+	}
+	if f.settling {
+		return announce.NoTarget, "targets are coming since answers have a way"
 	}
 	return announce.Announced, ""
 }
@@ -299,8 +316,10 @@ func (f *front) linkEvent(e nl.LinkEvent) {
 // drain withdraws the VIPs and waits until the gateways have had the time to send
 // traffic elsewhere.
 func (f *front) drain(ctx context.Context) {
+	f.registering.Lock()
 	f.mu.Lock()
 	f.draining = true
+	f.registering.Unlock()
 	speaker := f.speaker
 	waits := speaker != nil && slices.ContainsFunc(f.status.Gateways, func(g frontend.GatewayStatus) bool { return g.Up })
 	f.mu.Unlock()

@@ -47,14 +47,17 @@ func (c *Component) register(ctx context.Context, security mesh.Security) error 
 		options = append(options, mesh.PassSocket())
 	}
 	c.endpoints = mesh.NewNSEClient(clients, c.config.ConnectTo, security, options...)
-	var err error
-	c.registered, err = c.endpoints.Register(ctx, &registry.NetworkServiceEndpoint{
+	c.wanted = &registry.NetworkServiceEndpoint{
 		Name:                 c.config.Name,
 		NetworkServiceNames:  c.config.ServiceNames,
 		NetworkServiceLabels: labels,
 		Url:                  c.URL().String(),
-	})
-	if err != nil {
+	}
+	return c.enroll(ctx)
+}
+
+func (c *Component) enroll(ctx context.Context) (err error) {
+	if c.registered, err = c.endpoints.Register(ctx, c.wanted.Clone()); err != nil {
 		return fmt.Errorf("register endpoint: %w", err)
 	}
 	return nil

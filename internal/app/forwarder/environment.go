@@ -19,6 +19,7 @@ type Environment struct {
 	ListenOn *url.URL          `env:"NSM_LISTEN_ON" default:"unix:///listen.on.socket" desc:"where to serve"`
 	Port     uint16            `env:"NSM_VXLAN_PORT" default:"4789" desc:"UDP port of VXLAN on all nodes; 0 = 4789"`
 	TunnelIP tunnelIP          `env:"NSM_TUNNEL_IP" desc:"address, or address/bits, of this node for tunnels to others"`
+	Devices  deviceFile        `env:"NSM_DEVICE_SELECTOR_FILE" desc:"file with the base interfaces of VLANs by the label via, for endpoints that name no interface"`
 }
 
 // tunnelIP takes what upstream's forwarders take: some an address, some a prefix.
@@ -61,5 +62,6 @@ func (e Environment) Config() Config {
 		DialTimeout: e.DialTimeout,
 		TunnelIP:    e.TunnelIP.Addr,
 		TunnelPort:  e.Port,
+		Devices:     e.Devices.Devices,
 	}
 }

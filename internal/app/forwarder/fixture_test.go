@@ -38,6 +38,7 @@ const service = "plain.trench-a"
 
 func TestMain(m *testing.M) {
 	wireguard.MaybeServe()
+	maybeForwarder()
 	level := log.LevelWarn
 	if name := os.Getenv("WEFT_LOG"); name != "" {
 		level, _ = log.ParseLevel(name)

@@ -5,7 +5,6 @@ package up
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/weft-project/weft/internal/nodecheck"
 )
@@ -21,12 +20,9 @@ type replicas struct{ *Stack }
 
 // Check implements nodecheck.Checker.
 func (r replicas) Check(ctx context.Context, repair bool) (found []nodecheck.Finding, err error) {
-	r.mu.Lock()
-	running := slices.Clone(r.replicas)
-	r.mu.Unlock()
 	var errs []error
-	for _, e := range running {
-		findings, err := e.component.CheckPart().Check(ctx, repair)
+	for _, c := range r.active() {
+		findings, err := c.CheckPart().Check(ctx, repair)
 		found, errs = append(found, findings...), append(errs, err)
 	}
 	return found, errors.Join(errs...)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weft-project/weft/internal/app/service"
 	"github.com/weft-project/weft/internal/log"
 	"github.com/weft-project/weft/internal/preflight"
 )
@@ -54,6 +55,7 @@ weft up carries it on without losing a packet, unless on-stop is remove.`,
 				return fmt.Errorf("--log-level: %w", err)
 			}
 			config.Log = log.Setup(cmd.ErrOrStderr(), parsed)
+			service.SaveMemory()
 			return run(cmd, config)
 		},
 	}

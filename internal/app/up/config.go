@@ -91,7 +91,8 @@ type Replica struct {
 	Conduit string `yaml:"conduit"`
 	// NetNS is the path of the namespace that it balances in.
 	NetNS string `yaml:"netns"`
-	// Interface to the outside, in NetNS.
+	// Interface to the outside that is in NetNS already; empty: the one of the
+	// conduit's attractor, which is brought there.
 	Interface string `yaml:"interface"`
 	// VLAN tag of the traffic there; 0 = untagged.
 	VLAN uint16 `yaml:"vlan"`
@@ -158,7 +159,7 @@ func (c Config) Validate() error {
 	for i, r := range c.Replicas {
 		where := fmt.Sprintf("replicas[%d]", i)
 		for field, value := range map[string]string{
-			"name": r.Name, "trench": r.Trench, "conduit": r.Conduit, "interface": r.Interface,
+			"name": r.Name, "trench": r.Trench, "conduit": r.Conduit,
 		} {
 			if value == "" {
 				problems = append(problems, fmt.Errorf("%s.%s: missing", where, field))
@@ -169,6 +170,9 @@ func (c Config) Validate() error {
 		}
 		if len(r.Prefixes) == 0 {
 			problems = append(problems, fmt.Errorf("%s.prefixes: missing", where))
+		}
+		if r.VLAN != 0 && r.Interface == "" {
+			problems = append(problems, fmt.Errorf("%s.vlan: needs interface; the attractor's nsm-vlan has a tag of its own", where))
 		}
 		if r.VLAN > 4094 {
 			problems = append(problems, fmt.Errorf("%s.vlan: %d is not within 0 to 4094", where, r.VLAN))
@@ -198,7 +202,7 @@ func (r Replica) conflicts(other Replica, where string) (problems []error) {
 	if r.Name == other.Name {
 		problems = append(problems, fmt.Errorf("%s.name: %q is taken by another replica", where, r.Name))
 	}
-	if r.NetNS == other.NetNS && r.Interface == other.Interface {
+	if r.NetNS == other.NetNS && r.Interface == other.Interface && r.Interface != "" {
 		problems = append(problems, fmt.Errorf("%s.interface: %s is taken by %s", where, r.Interface, other.Name))
 	}
 	if r.Trench != other.Trench || r.Conduit != other.Conduit {

@@ -69,8 +69,9 @@ func TestBadConfigurations(t *testing.T) {
 		{"relative directory", "run-dir: weft\n", []string{`run-dir: "weft" is not an absolute path`}},
 		{"everything missing", "replicas: [{}]\n", []string{
 			"replicas[0].name: missing", "replicas[0].trench: missing", "replicas[0].conduit: missing",
-			"replicas[0].interface: missing", "replicas[0].prefixes: missing",
+			"replicas[0].prefixes: missing",
 		}},
+		{"tag without interface", strings.Replace(good, "  interface: ext0\n", "  vlan: 5\n", 1), []string{"replicas[0].vlan: needs interface"}},
 		{"VLAN", good + "  vlan: 5000\n", []string{"replicas[0].vlan: 5000"}},
 		{"nodes", good + "registry: 192.0.2.1:5000\nregistry-listen: tcp://192.0.2.1:5000\ntunnel-ip: 127.0.0.1\n", []string{
 			`registry: "192.0.2.1:5000" is not tcp://host:port`, "registry-listen: a host with registry", "tunnel-ip: 127.0.0.1 is no address",

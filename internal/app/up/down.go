@@ -38,6 +38,8 @@ func (r remains) dataPath() forwarder.Remains {
 func (r remains) sockets() []string {
 	var found []string
 	paths, _ := filepath.Glob(filepath.Join(r.RunDir, replicaPrefix+"*.sock")) // the pattern is good
+	offered, _ := filepath.Glob(filepath.Join(r.RunDir, vlanPrefix+"*.sock"))
+	paths = append(paths, offered...)
 	for _, name := range []string{"admin", "agent", "forwarder", "nsmgr", "registry"} {
 		paths = append(paths, filepath.Join(r.RunDir, name+".sock"))
 	}

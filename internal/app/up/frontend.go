@@ -14,6 +14,7 @@ import (
 
 	"github.com/weft-project/weft/internal/announce"
 	"github.com/weft-project/weft/internal/app/endpoint"
+	"github.com/weft-project/weft/internal/resource/compile"
 	"github.com/weft-project/weft/internal/selfexec"
 )
 
@@ -27,7 +28,10 @@ func (e *Endpoint) reportFrontend(ctx context.Context) {
 	news, cancel := e.stack.store.Subscribe()
 	defer cancel()
 	for {
-		changed := e.component.FrontendChanged()
+		var changed <-chan struct{}
+		if c := e.Component(); c != nil {
+			changed = c.FrontendChanged()
+		}
 		snapshot := e.stack.store.Snapshot()
 		trench, conduit := e.replica.Trench, e.replica.Conduit
 		e.stack.store.Observe(snapshot, announce.Conditions(snapshot, trench, conduit, e.stack.frontendsOf(trench, conduit)))
@@ -40,6 +44,7 @@ func (e *Endpoint) reportFrontend(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-changed:
+		case <-e.told:
 		case <-news:
 		}
 	}
@@ -57,9 +62,31 @@ func (s *Stack) frontends() []announce.State {
 	s.mu.Unlock()
 	list := make([]announce.State, 0, len(running))
 	for _, e := range running {
-		list = append(list, e.component.Frontend())
+		list = append(list, e.frontend())
 	}
 	return list
+}
+
+// frontend returns the state of the replica's frontend, which has one also while
+// its external interface is missing.
+func (e *Endpoint) frontend() announce.State {
+	state := announce.State{
+		Replica: e.replica.Name, Trench: e.replica.Trench, Conduit: e.replica.Conduit,
+		NetNS: e.replica.NetNS, Interface: e.replica.Interface, Table: compile.Table(e.replica.Name),
+	}
+	if c := e.Component(); c != nil {
+		state = c.Frontend()
+	}
+	if e.outside == nil {
+		return state
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	state.Attractor, state.Interface = e.outside.spec.Attractor, e.outside.spec.Name
+	if e.outside.problem != "" {
+		state.Problem = e.outside.problem
+	}
+	return state
 }
 
 // frontendSockets returns the control sockets of frontends' processes, which may

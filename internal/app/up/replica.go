@@ -14,6 +14,7 @@ import (
 
 	"github.com/weft-project/weft/internal/app/endpoint"
 	"github.com/weft-project/weft/internal/balancer"
+	"github.com/weft-project/weft/internal/external"
 	"github.com/weft-project/weft/internal/inspect"
 	"github.com/weft-project/weft/internal/resource"
 	"github.com/weft-project/weft/internal/resource/compile"
@@ -21,33 +22,63 @@ import (
 	"github.com/weft-project/weft/pkg/dataplane/lb"
 )
 
-// Endpoint is a running replica that follows the resources.
+// Endpoint is a replica that follows the resources.
 type Endpoint struct {
 	stack     *Stack
 	replica   Replica
-	component *endpoint.Component
+	outside   *outside // nil: the replica names an interface that is there
 	cancel    context.CancelFunc
 	following sync.WaitGroup
+	told      chan struct{} // has room for one: what frontend returns may differ
 
 	mu      sync.Mutex
-	applied error // of the newest resources
+	running *running // nil: there is no external interface yet
+	applied error    // of the newest resources
 	once    sync.Once
 	stopErr error
 }
 
-// StartReplica runs a load balancer until its Stop or the stack's.
+// running is a load balancer with what tells it the resources.
+type running struct {
+	*endpoint.Component
+	cancel    context.CancelFunc
+	following sync.WaitGroup
+}
+
+// StartReplica runs a load balancer until its Stop or the stack's. One that names no
+// interface begins when the interface of its attractor is there.
 func (s *Stack) StartReplica(ctx context.Context, r Replica) (*Endpoint, error) {
+	following, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	e := &Endpoint{stack: s, replica: r, cancel: cancel, told: make(chan struct{}, 1)}
+	if r.Interface == "" {
+		e.outside = &outside{Endpoint: e, wake: make(chan struct{}, 1)}
+	}
+	s.mu.Lock()
+	s.replicas = append(s.replicas, e)
+	s.mu.Unlock()
+	if e.outside != nil {
+		e.following.Go(func() { e.outside.follow(following) })
+	} else if err := e.start(ctx, r.Interface); err != nil {
+		return nil, errors.Join(err, e.Abandon())
+	}
+	e.following.Go(func() { e.reportFrontend(following) })
+	return e, nil
+}
+
+// start runs the load balancer on an external interface.
+func (e *Endpoint) start(ctx context.Context, external string) error {
+	s, r := e.stack, e.replica
 	balance, err := compile.Balancer(s.store.Snapshot(), r.Trench, r.Conduit)
 	if errors.Is(err, resource.ErrNotFound) {
 		balance, err = &balancer.Config{}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("replica %s: %w", r.Name, err)
+		return fmt.Errorf("replica %s: %w", r.Name, err)
 	}
 	component, err := endpoint.Start(context.WithoutCancel(ctx), endpoint.Config{
 		Name: r.Name, ConnectTo: s.mesh.URL(), ListenOn: s.socket("lb-" + r.Name),
 		Trench: r.Trench, Conduit: r.Conduit,
-		NetNS: r.NetNS, ExternalInterface: r.Interface, VLAN: r.VLAN,
+		NetNS: r.NetNS, ExternalInterface: external, VLAN: r.VLAN,
 		CIDRPrefixes: r.Prefixes, MTU: r.MTU, TableSize: r.TableSize, MaxTableSize: r.MaxTableSize,
 		Mode: r.Mode, MaxFlows: r.MaxFlows, MaxFragments: r.MaxFragments,
 		PinDir:    s.replicaPins(r.Name),
@@ -57,22 +88,34 @@ func (s *Stack) StartReplica(ctx context.Context, r Replica) (*Endpoint, error) 
 		Withdraw:       r.Withdraw,
 	}, endpoint.Deps{Security: s.security, Log: s.config.Log, Metrics: s.metrics, Balance: *balance})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	following, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	e := &Endpoint{stack: s, replica: r, component: component, cancel: cancel}
-	s.mu.Lock()
-	s.replicas = append(s.replicas, e)
-	s.mu.Unlock()
-	e.following.Go(func() {
+	run := &running{Component: component}
+	ctx, run.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	e.mu.Lock()
+	e.running = run
+	e.mu.Unlock()
+	run.following.Go(func() {
 		// It ends with the context only.
-		_ = compile.Follow(following, s.store, r.Trench, r.Conduit, component.SetConfig, e.report)
+		_ = compile.Follow(ctx, s.store, r.Trench, r.Conduit, component.SetConfig, e.report)
 	})
-	e.following.Go(func() {
-		_ = compile.FollowFrontend(following, s.store, r.Trench, r.Conduit, r.Name, compile.SecretDir(s.config.SecretsDir), component.SetFrontend)
+	run.following.Go(func() {
+		_ = compile.FollowFrontend(ctx, s.store, r.Trench, r.Conduit, r.Name, compile.SecretDir(s.config.SecretsDir), component.SetFrontend)
 	})
-	e.following.Go(func() { e.reportFrontend(following) })
-	return e, nil
+	return nil
+}
+
+// halt ends the load balancer that runs, if one does.
+func (e *Endpoint) halt(stop func(*endpoint.Component, context.Context) error) error {
+	e.mu.Lock()
+	run := e.running
+	e.mu.Unlock()
+	if run == nil {
+		return nil
+	}
+	run.cancel()
+	run.following.Wait()
+	return stop(run.Component, context.Background())
 }
 
 // replicaPrefix begins the names of the replicas' pin directories.
@@ -148,6 +191,9 @@ func (s *Stack) problems(trench, conduit string) (errs []error) {
 func (e *Endpoint) problem() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.running == nil && e.outside != nil {
+		return fmt.Errorf("replica %s: %s", e.replica.Name, e.outside.problem)
+	}
 	return e.applied
 }
 
@@ -156,25 +202,44 @@ func (e *Endpoint) Trench() string { return e.replica.Trench }
 
 // Serving returns how many targets the table in force of a stream has.
 func (e *Endpoint) Serving(stream string) int {
-	return len(e.component.Balancer().Snapshot().Stream(stream).Targets)
+	c := e.Component()
+	if c == nil {
+		return 0
+	}
+	return len(c.Balancer().Snapshot().Stream(stream).Targets)
 }
 
-// Component returns the endpoint itself, for its state and counters.
-func (e *Endpoint) Component() *endpoint.Component { return e.component }
+// Component returns the endpoint itself, for its state and counters; nil while it
+// waits for its external interface.
+func (e *Endpoint) Component() *endpoint.Component {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.running == nil {
+		return nil
+	}
+	return e.running.Component
+}
 
 // Stop takes the replica out of the mesh, waits until its clients have left it
 // and ends it.
-func (e *Endpoint) Stop() error { return e.end(e.component.Stop) }
+func (e *Endpoint) Stop() error {
+	return e.end((*endpoint.Component).Stop, (*external.Interface).Close)
+}
 
 // Abandon ends the replica for the one that follows it under the same name: its
-// data path works on, if it is pinned.
-func (e *Endpoint) Abandon() error { return e.end(e.component.Abandon) }
+// data path works on, if it is pinned, and its external interface stays.
+func (e *Endpoint) Abandon() error {
+	return e.end((*endpoint.Component).Abandon, func(i *external.Interface, _ context.Context) error { return i.Abandon() })
+}
 
-func (e *Endpoint) end(stop func(context.Context) error) error {
+func (e *Endpoint) end(stop func(*endpoint.Component, context.Context) error, leave func(*external.Interface, context.Context) error) error {
 	e.once.Do(func() {
 		e.cancel()
 		e.following.Wait()
-		e.stopErr = stop(context.Background())
+		e.stopErr = e.halt(stop)
+		if e.outside != nil {
+			e.stopErr = errors.Join(e.stopErr, e.outside.leave(leave))
+		}
 		e.stack.mu.Lock()
 		defer e.stack.mu.Unlock()
 		e.stack.replicas = slices.DeleteFunc(e.stack.replicas, func(other *Endpoint) bool { return other == e })
@@ -192,8 +257,12 @@ func (s *Stack) components() []*daemonv1.Component {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.replicas {
+		on := e.replica.Interface
+		if on == "" {
+			on = "its attractor's interface"
+		}
 		c := &daemonv1.Component{Name: "endpoint " + e.replica.Name, Ready: true,
-			Message: fmt.Sprintf("%s.%s on %s", e.replica.Conduit, e.replica.Trench, e.replica.Interface)}
+			Message: fmt.Sprintf("%s.%s on %s", e.replica.Conduit, e.replica.Trench, on)}
 		if err := e.problem(); err != nil {
 			c.Ready, c.Message = false, err.Error()
 		}
@@ -202,14 +271,24 @@ func (s *Stack) components() []*daemonv1.Component {
 	return list
 }
 
+// active returns the endpoints that run.
+func (s *Stack) active() (list []*endpoint.Component) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.replicas {
+		if c := e.Component(); c != nil {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
 // inspect returns the replicas that run, for weft trace, top and observe.
 func (s *Stack) inspect() []inspect.Replica {
-	s.mu.Lock()
-	running := slices.Clone(s.replicas)
-	s.mu.Unlock()
+	running := s.active()
 	list := make([]inspect.Replica, 0, len(running))
-	for _, e := range running {
-		list = append(list, e.component.Inspect())
+	for _, c := range running {
+		list = append(list, c.Inspect())
 	}
 	return list
 }

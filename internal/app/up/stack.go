@@ -13,10 +13,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
+	"github.com/weft-project/weft/internal/addresses"
 	"github.com/weft-project/weft/internal/app/agent"
 	"github.com/weft-project/weft/internal/app/forwarder"
 	"github.com/weft-project/weft/internal/app/inspector"
 	"github.com/weft-project/weft/internal/app/mesh"
+	"github.com/weft-project/weft/internal/app/vlan"
 	"github.com/weft-project/weft/internal/cli"
 	"github.com/weft-project/weft/internal/daemon"
 	"github.com/weft-project/weft/internal/metrics"
@@ -33,8 +35,10 @@ type Stack struct {
 	mesh     *mesh.Mesh
 	// forwarder is the data path, for weft check.
 	forwarder *forwarder.Component
+	vlans     *vlan.Client // requests frontends' interfaces
 
 	mu       sync.Mutex
+	pools    map[string]*addresses.Pool // of frontends' interfaces, by attractor and prefixes
 	replicas []*Endpoint
 	release  []func() error // what Start acquired, undone in reverse
 }
@@ -44,7 +48,7 @@ func Start(ctx context.Context, config Config) (_ *Stack, err error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Stack{security: mesh.Plain(mesh.DefaultTokenLifetime), metrics: prometheus.NewRegistry()}
+	s := &Stack{security: mesh.Plain(mesh.DefaultTokenLifetime), metrics: prometheus.NewRegistry(), pools: map[string]*addresses.Pool{}}
 	if s.config, err = config.withDefaults(); err != nil {
 		return nil, err
 	}
@@ -64,7 +68,7 @@ func Start(ctx context.Context, config Config) (_ *Stack, err error) {
 		return nil, err
 	}
 	s.onStop(stopMetrics)
-	for _, start := range []func(context.Context) error{s.startMesh, s.startForwarder, s.startAgent, s.startReplicas} {
+	for _, start := range []func(context.Context) error{s.startMesh, s.startForwarder, s.startVLANs, s.startAgent, s.startReplicas} {
 		if err := start(ctx); err != nil {
 			return nil, err
 		}

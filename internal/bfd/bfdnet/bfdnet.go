@@ -75,6 +75,10 @@ type Speaker struct {
 	events    []Status // to be told without the lock
 	sendBuf   []byte
 	timeout   unix.Timespec
+	due       time.Time // when ppoll is to return at the latest; zero: never
+	delays    Delays
+	stoodAt   time.Time // when the last standstill ended
+	stoodFor  time.Duration
 	ended     bool
 }
 
@@ -83,9 +87,6 @@ var ErrClosed = errors.New("BFD speaker is closed")
 
 // New starts a speaker without sessions.
 func New(options Options) (*Speaker, error) {
-	if options.Log == nil {
-		options.Log = slog.New(slog.DiscardHandler)
-	}
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("BFD: eventfd: %w", err)
@@ -95,11 +96,8 @@ func New(options Options) (*Speaker, error) {
 		_ = unix.Close(wake)
 		return nil, fmt.Errorf("BFD: %w", err)
 	}
-	s := &Speaker{
-		options: options, ns: ns, wake: wake, done: make(chan struct{}),
-		commands: make(chan func() error, 1), answers: make(chan error, 1),
-		table: bfd.NewTable(random), sessions: map[string]*session{}, sendBuf: make([]byte, 0, bfd.MaxLength),
-	}
+	s := newIdle(options)
+	s.ns, s.wake = ns, wake
 	started := make(chan error, 1)
 	go s.thread(started)
 	if err := <-started; err != nil {
@@ -107,6 +105,17 @@ func New(options Options) (*Speaker, error) {
 		return nil, errors.Join(err, unix.Close(wake))
 	}
 	return s, nil
+}
+
+// newIdle makes one without its thread.
+func newIdle(options Options) *Speaker {
+	if options.Log == nil {
+		options.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Speaker{
+		options: options, done: make(chan struct{}), commands: make(chan func() error, 1), answers: make(chan error, 1),
+		table: bfd.NewTable(random), sessions: map[string]*session{}, sendBuf: make([]byte, 0, bfd.MaxLength),
+	}
 }
 
 // Set makes the sessions those wanted. What does not differ is not touched;

@@ -20,7 +20,16 @@ import (
 func pair(t testing.TB, w wire, links int, cfg bfd.Config) (ours, theirs *speaker, names []string) {
 	t.Helper()
 	ours, theirs = newSpeaker(t, w.ours), newSpeaker(t, w.theirs)
-	var here, there []Session
+	here, there, names := everyLink(links, cfg)
+	ours.set(here...)
+	theirs.set(there...)
+	ours.waitUp(names...)
+	theirs.waitUp(names...)
+	return ours, theirs, names
+}
+
+// everyLink is the two ends of a session over every link and family.
+func everyLink(links int, cfg bfd.Config) (here, there []Session, names []string) {
 	for i := range links {
 		link := "wire" + string(rune('0'+i))
 		four, six := "192.0."+string(rune('2'+i))+".", "2001:db8:"+string(rune('2'+i))+"::"
@@ -32,11 +41,7 @@ func pair(t testing.TB, w wire, links int, cfg bfd.Config) (ours, theirs *speake
 			here, there = append(here, a), append(there, b)
 		}
 	}
-	ours.set(here...)
-	theirs.set(there...)
-	ours.waitUp(names...)
-	theirs.waitUp(names...)
-	return ours, theirs, names
+	return here, there, names
 }
 
 func TestChangesTouchNothingElse(t *testing.T) {

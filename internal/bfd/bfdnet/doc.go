@@ -11,7 +11,8 @@
 // thread has a real-time priority where that is permitted (CAP_SYS_NICE), else a
 // raised one where that is. So what keeps a session alive is neither delayed by
 // other work nor judged by its own delay. The Go runtime itself still has to
-// give the thread a processor: use the package in a process that does not compute.
+// give the thread a processor: use the package in a process that computes little,
+// and call Prioritise first in it.
 //
 // Memory is not locked: a program of Go cannot do without the risk that a later
 // allocation fails, and nodes that need this precision do not swap.

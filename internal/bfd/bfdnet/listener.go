@@ -29,6 +29,7 @@ type listener struct {
 	multihop bool
 	// drained is when nothing was left last: what arrives is younger.
 	drained time.Time
+	problem error // the last one that was logged
 
 	headers  [batch]mmsghdr
 	iovecs   [batch]unix.Iovec

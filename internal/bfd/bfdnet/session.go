@@ -22,6 +22,7 @@ type session struct {
 	// problem is of sending; it is gone with the next packet that is sent.
 	problem string
 	told    bfd.State
+	blame   string    // what we have to do with its going down
 	until   time.Time // of one that leaves
 }
 
@@ -31,7 +32,7 @@ func (s *session) status() Status {
 		Key: s.key, State: m.State, RemoteState: m.RemoteState, Diag: m.Diag, RemoteDiag: m.RemoteDiag,
 		Since: m.Since.Round(0), Flaps: m.Flaps, TxInterval: m.TxInterval, DetectionTime: m.DetectionTime,
 		RemoteMinTx: m.RemoteMinTx, RemoteMinRx: m.RemoteMinRx,
-		Sent: m.Sent, Received: m.Received, Discarded: m.Discarded, LastError: m.Problem,
+		Sent: m.Sent, Received: m.Received, Discarded: m.Discarded, LastError: m.Problem + s.blame,
 		RemoteControlPlaneIndependent: m.RemoteControlPlaneIndependent,
 	}
 	if s.problem != "" {

@@ -40,7 +40,7 @@ func (s *Speaker) thread(started chan<- error) {
 		started <- err
 		return
 	}
-	scheduled := prefer()
+	scheduled := prefer(0, threadPriority)
 	s.mu.Lock()
 	s.scheduled = scheduled
 	s.mu.Unlock()
@@ -64,20 +64,6 @@ func (s *Speaker) enter() error {
 	return nil
 }
 
-// prefer gives the thread the best priority that it may have. The lowest of the
-// real-time ones is above all of ordinary threads.
-func prefer() string {
-	attr := unix.SchedAttr{Policy: unix.SCHED_RR, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK}
-	attr.Size = unix.SizeofSchedAttr
-	if unix.SchedSetAttr(0, &attr, 0) == nil {
-		return "SCHED_RR"
-	}
-	if unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20) == nil {
-		return "nice -20"
-	}
-	return "default"
-}
-
 // loop waits, and does what is to be done, until end has closed the sockets.
 func (s *Speaker) loop() {
 	polled := make([]unix.PollFd, 0, listeners+1)
@@ -90,19 +76,22 @@ func (s *Speaker) loop() {
 			}
 		}
 		wait := s.untilDeadline(time.Now())
+		due := s.due
 		s.mu.Unlock()
 		if _, err := unix.Ppoll(polled, wait, nil); err != nil && !errors.Is(err, unix.EINTR) {
 			s.options.Log.Error("BFD cannot wait for packets", "err", os.NewSyscallError("ppoll", err))
 			time.Sleep(bfd.MinInterval) // sending goes on
 		}
 		s.mu.Lock()
+		woke := time.Now()
 		s.receive()
-		s.timers(time.Now())
+		s.stood(due, woke)
+		s.timers(woke)
 		ended := s.command()
 		events := s.events
 		s.mu.Unlock()
 		for _, event := range events {
-			s.options.OnChange(event)
+			s.tell(event)
 		}
 		s.mu.Lock()
 		s.events = s.events[:0]
@@ -128,6 +117,7 @@ func (s *Speaker) untilDeadline(now time.Time) *unix.Timespec {
 		earlier(session.deadline(now))
 		earlier(session.until)
 	}
+	s.due = next
 	if next.IsZero() {
 		return nil
 	}
@@ -156,6 +146,7 @@ func (s *Speaker) receive() {
 			for i := range n {
 				s.take(l, i, now)
 			}
+			s.failed(l, err)
 			if err != nil || n < batch {
 				l.drained = now
 				break
@@ -168,7 +159,9 @@ func (s *Speaker) take(l *listener, i int, now time.Time) {
 	about := l.about(i)
 	at := now
 	if !about.at.IsZero() {
-		at = now.Add(-min(max(0, now.Round(0).Sub(about.at)), now.Sub(l.drained)))
+		age := min(max(0, now.Round(0).Sub(about.at)), now.Sub(l.drained))
+		at = now.Add(-age)
+		s.delays.OldestPacket = max(s.delays.OldestPacket, age)
 	}
 	if !l.multihop && about.ttl != ttl {
 		s.table.Discarded[bfd.WrongTTL]++
@@ -186,10 +179,23 @@ func (s *Speaker) take(l *listener, i int, now time.Time) {
 	}
 }
 
-// timers does what is due. Nothing has expired while packets wait to be read.
-func (s *Speaker) timers(now time.Time) {
+// failed logs an error of a socket that is not of waiting, and once.
+func (s *Speaker) failed(l *listener, err error) {
+	if err == nil || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) || errors.Is(err, l.problem) {
+		return
+	}
+	l.problem = err
+	s.options.Log.Error("BFD cannot receive", "multihop", l.multihop, "err", os.NewSyscallError("recvmmsg", err))
+}
+
+// timers does what is due. What arrived until woke has been read, so that only
+// what has expired by then has; what is to be sent is due now.
+func (s *Speaker) timers(woke time.Time) {
+	now := time.Now()
 	for _, session := range s.sessions {
-		session.machine.Expire(now)
+		if session.machine.Expire(woke) {
+			s.blame(session, now)
+		}
 		s.service(session, now)
 	}
 	for i := len(s.leaving) - 1; i >= 0; i-- {
@@ -204,9 +210,10 @@ func (s *Speaker) timers(now time.Time) {
 func (s *Speaker) service(session *session, now time.Time) {
 	if state := session.machine.State(); state != session.told {
 		session.told = state
-		if s.options.OnChange != nil {
-			s.events = append(s.events, session.status())
+		if state == bfd.Up {
+			session.blame = ""
 		}
+		s.events = append(s.events, session.status())
 	}
 	s.send(session, now)
 }

@@ -145,6 +145,10 @@ func TestManyPrefixes(t *testing.T) {
 	// All of them go with the gateway.
 	changed, last := w.watchGone(), time.Time{}
 	w.cut(1, true)
+	// Nothing that takes the processor meanwhile.
+	testutil.Eventually(t, awhile, "the routes go", func() bool {
+		return !slices.ContainsFunc(s.Routes, func(r frontend.Route) bool { _, ok := changed(r.Prefix); return !ok })
+	})
 	w.routesBecome(map[netip.Prefix]string{})
 	w.eventually("BFD is down", func(s frontend.Status) bool { return s.Gateways[0].BFD.State == "down" })
 	for _, r := range s.Routes {

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/weft-project/weft/internal/bfd/bfdnet"
 	"github.com/weft-project/weft/internal/frontend"
 	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/internal/selfexec"
@@ -46,6 +47,9 @@ const refresh = time.Second
 func MaybeServe() { selfexec.Serve(serveEnv, serve) }
 
 func serve(config serveConfig, ready io.Closer) error {
+	if _, err := bfdnet.Prioritise(); err != nil {
+		return err
+	}
 	// The terminal's signals and a closed one are the parent's business.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
 	end := make(chan os.Signal, 1)

@@ -266,7 +266,7 @@ func TestOwnLegThatIsBeingDeleted(t *testing.T) {
 		for i := range 20 {
 			legs[first] = fmt.Sprint("leg-", i+1)
 			p.Release(fmt.Sprint("leg-", i+1), true)
-			claim(t, p, "b", "leg-b") // looks at the legs
+			claim(t, p, "b", "leg-b")
 			if again := claim(t, p, "a", fmt.Sprint("leg-", i+2)); again != first {
 				t.Fatalf("round %d: %s, want %s", i, again, first)
 			}
@@ -281,4 +281,44 @@ func claim(t *testing.T, p *Pool, owner, user string) netip.Addr {
 		t.Fatal(err)
 	}
 	return grant.Addresses[0]
+}
+
+// countedLegs counts the questions.
+type countedLegs struct {
+	fakeLegs
+	all, at, of int
+}
+
+func (l *countedLegs) All() (map[netip.Addr]string, error) { l.all++; return l.fakeLegs.All() }
+
+func (l *countedLegs) At(addr netip.Addr) (string, error) { l.at++; return l.fakeLegs.At(addr) }
+
+func (l *countedLegs) Of(name string) ([]netip.Addr, error) { l.of++; return l.fakeLegs.Of(name) }
+
+// As long as there may be legs of an earlier run, a claim asks about its own
+// addresses, and not about all.
+func TestClaimAsksAboutItsOwnAddresses(t *testing.T) {
+	legs := &countedLegs{fakeLegs: fakeLegs{}}
+	p := pool(t, "172.16.0.0/16", "fd00::/64")
+	if err := p.Adopt(Past{Legs: legs, Longest: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	const claims = 100
+	for i := range claims {
+		if _, err := p.Claim(Claim{Owner: fmt.Sprint("o", i), User: fmt.Sprint("u", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if legs.all != 1 || legs.of != claims || legs.at != 2*claims {
+		t.Errorf("%d claims asked %d times for all, %d times for their own leg, %d times for an address", claims, legs.all, legs.of, legs.at)
+	}
+	// One that comes late is found when its address is wanted, or by its user.
+	late, own := netip.MustParseAddr("172.16.0.9"), netip.MustParseAddr("172.16.0.10")
+	legs.fakeLegs[late], legs.fakeLegs[own] = "leg-late", "leg-own"
+	if _, err := p.Claim(Claim{Owner: "x", User: "x", Want: []netip.Addr{late}, Insist: true}); err == nil || !strings.Contains(err.Error(), "interface leg-late") {
+		t.Errorf("a stranger: %v", err)
+	}
+	if got, err := p.Claim(Claim{Owner: "y", User: "leg-own"}); err != nil || got.Addresses[0] != own {
+		t.Errorf("its own connection: %v, %v", got.Addresses, err)
+	}
 }
