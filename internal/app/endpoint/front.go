@@ -66,7 +66,10 @@ func FrontendSocketName(replica string) string {
 // startFront starts deciding, and finds the process that an earlier endpoint of
 // this name has left.
 func (c *Component) startFront(ctx context.Context, deps Deps) error {
-	f := &front{Component: c, events: deps.Events, changed: make(chan struct{}), reachable: make(chan struct{}, 1), down: "the external interface has not been seen yet"}
+	f := &front{
+		Component: c, events: deps.Events, changed: make(chan struct{}), reachable: make(chan struct{}, 1),
+		down: "the external interface has not been seen yet",
+	}
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if f.events == nil {
 		f.events = announce.LogRecorder{Log: c.log}
