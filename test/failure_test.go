@@ -42,7 +42,13 @@ func runReplica(args []string) error {
 // command weft-endpoint, and returns what kills it.
 func (s *stack) startReplicaProcess(o *site, number byte, manifests string) (kill func()) {
 	s.t.Helper()
-	path := o.connect(number)
+	return s.replicaProcess(o, o.connect(number), number, manifests)
+}
+
+// replicaProcess is startReplicaProcess in a namespace that is there, with more
+// arguments.
+func (s *stack) replicaProcess(o *site, path string, number byte, manifests string, more ...string) (kill func()) {
+	s.t.Helper()
 	name := fmt.Sprintf("lb-process-%d", number)
 	file := filepath.Join(s.dir, name+".yaml")
 	must(s.t, os.WriteFile(file, []byte(manifests), 0o600))
@@ -50,10 +56,11 @@ func (s *stack) startReplicaProcess(o *site, number byte, manifests string) (kil
 	for _, p := range o.legPrefixes(number) {
 		prefixes = append(prefixes, p.String())
 	}
-	return startChild(s.t, path, replicaChild,
-		"NSM_NAME="+name, "NSM_CONNECT_TO="+s.nsmgr().String(), "NSM_LISTEN_ON="+s.url(name).String(),
-		"NSM_SERVICE_NAMES=lb.trench-a", "NSM_CIDR_PREFIX="+strings.Join(prefixes, ","),
-		"--pass-socket=false", "--resources", file, "--interface", external, "--table-size", fmt.Sprint(tableSize))
+	return startChild(s.t, path, replicaChild, append([]string{
+		"NSM_NAME=" + name, "NSM_CONNECT_TO=" + s.nsmgr().String(), "NSM_LISTEN_ON=" + s.url(name).String(),
+		"NSM_SERVICE_NAMES=lb.trench-a", "NSM_CIDR_PREFIX=" + strings.Join(prefixes, ","),
+		"--pass-socket=false", "--resources", file, "--interface", external, "--table-size", fmt.Sprint(tableSize),
+	}, more...)...)
 }
 
 // TestReplicaKilled: a load balancer that is killed with its namespace, without

@@ -52,7 +52,7 @@ type stack struct {
 	replicas []*replica
 }
 
-func newStack(t *testing.T) *stack {
+func newStack(t *testing.T, change ...func(*up.Config)) *stack {
 	t.Helper()
 	testutil.Require(t, "bpf", "netns")
 	testutil.CheckLeaks(t)
@@ -63,9 +63,13 @@ func newStack(t *testing.T) *stack {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	s := &stack{t: t, dir: dir, host: testutil.NetNS(t)}
-	s.Stack, err = up.Start(context.Background(), up.Config{
+	config := up.Config{
 		Node: "node-1", RunDir: dir, StateDir: filepath.Join(dir, "state"), NetNS: s.host, SecretsDir: filepath.Join(dir, "secrets"),
-	})
+	}
+	for _, fn := range change {
+		fn(&config)
+	}
+	s.Stack, err = up.Start(context.Background(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,10 +69,11 @@ func (c *Component) CheckPart() nodecheck.Part {
 type checker struct{ *Component }
 
 // Check implements nodecheck.Checker.
-func (c checker) Check(_ context.Context, repair bool) ([]nodecheck.Finding, error) {
+func (c checker) Check(ctx context.Context, repair bool) ([]nodecheck.Finding, error) {
 	var found []nodecheck.Finding
 	var errs []error
-	for _, part := range []func(bool) ([]nodecheck.Finding, error){c.pins, c.programs, c.targets} {
+	for _, part := range []func(bool) ([]nodecheck.Finding, error){c.pins, c.programs, c.targets,
+		func(repair bool) ([]nodecheck.Finding, error) { return c.frontend(ctx, repair) }} {
 		findings, err := part(repair)
 		found, errs = append(found, findings...), append(errs, err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weft-project/weft/internal/announce"
 	"github.com/weft-project/weft/internal/app/mesh"
 	"github.com/weft-project/weft/internal/balancer"
 	"github.com/weft-project/weft/internal/maglev"
@@ -88,6 +89,7 @@ type Deps struct {
 	Log      *slog.Logger          // slog.Default() when nil
 	Metrics  prometheus.Registerer // gets the metrics, with the label endpoint; none when nil
 	Balance  balancer.Config       // to begin with
+	Events   announce.Recorder     // is told about announcements; nil = Log is
 }
 
 func (c Config) withDefaults() Config {

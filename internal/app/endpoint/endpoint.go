@@ -72,7 +72,7 @@ func Start(ctx context.Context, config Config, deps Deps) (_ *Component, err err
 	if err := c.startBalancer(ctx, deps); err != nil {
 		return nil, err
 	}
-	if err := c.startFront(ctx, deps.Metrics); err != nil {
+	if err := c.startFront(ctx, deps); err != nil {
 		return nil, err
 	}
 	if err := c.startServer(deps); err != nil {

@@ -29,24 +29,27 @@ import (
 type front struct {
 	*Component
 	announcer *announce.Announcer
+	events    announce.Recorder
 	cancel    context.CancelFunc // ends what runs below
 	ctx       context.Context
 	group     sync.WaitGroup
 
 	applying    sync.Mutex    // held over changes of what the process is to do
 	registering sync.Mutex    // held while the registry is told of outages
-	reachable   chan struct{} // something of reached and isolated may have changed
+	reachable   chan struct{} // isolated may have changed
 
 	mu       sync.Mutex // guards all below
 	known    bool       // want was set
 	want     *compile.Frontend
 	announce []netip.Prefix
 	speaker  *process.Process // nil while every gateway is static and not watched
+	told     *told            // nil: nothing yet, or it is being told
 	problem  string
 	status   frontend.Status
 	draining bool
 	reached  bool          // a gateway was up
 	isolated bool          // and none is any more
+	settling bool          // they have one again, and targets are coming
 	down     string        // why the external interface does not work
 	changed  chan struct{} // closed and replaced with every change
 }
@@ -62,13 +65,19 @@ func FrontendSocketName(replica string) string {
 
 // startFront starts deciding, and finds the process that an earlier endpoint of
 // this name has left.
-func (c *Component) startFront(ctx context.Context, registerer prometheus.Registerer) error {
-	f := &front{Component: c, changed: make(chan struct{}), reachable: make(chan struct{}, 1), down: "the external interface has not been seen yet"}
+func (c *Component) startFront(ctx context.Context, deps Deps) error {
+	f := &front{
+		Component: c, events: deps.Events, changed: make(chan struct{}), reachable: make(chan struct{}, 1),
+		down: "the external interface has not been seen yet",
+	}
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if f.events == nil {
+		f.events = announce.LogRecorder{Log: c.log}
+	}
 	c.front = f
 	c.release = append(c.release, release{f.close, f.abandon})
-	if registerer != nil {
-		metrics := prometheus.WrapRegistererWith(prometheus.Labels{"endpoint": c.config.Name}, registerer)
+	if deps.Metrics != nil {
+		metrics := prometheus.WrapRegistererWith(prometheus.Labels{"endpoint": c.config.Name}, deps.Metrics)
 		collector := frontend.Collector{Status: f.statusNow}
 		if err := metrics.Register(&collector); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
@@ -91,6 +100,9 @@ func (c *Component) startFront(ctx context.Context, registerer prometheus.Regist
 	})
 	if err := nl.WatchLinks(f.ctx, c.config.NetNS, f.linkEvent); err != nil {
 		return fmt.Errorf("watch the external interface: %w", err)
+	}
+	if len(adopted) == 0 {
+		f.settle(true) // a new replica: flows come to it when its tables are those of the others
 	}
 	f.group.Go(func() { f.announcer.Run(f.ctx) })
 	f.group.Go(f.follow)
@@ -120,8 +132,12 @@ func (f *front) set(ctx context.Context, want *compile.Frontend) error {
 	}
 	defer f.announcer.Kick()
 	f.mu.Lock()
-	f.known, f.want = true, want
 	running := f.speaker != nil
+	if !f.known && spoken(want) {
+		f.isolated = !running || len(f.speaker.Status().Routes) == 0
+		f.look()
+	}
+	f.known, f.want = true, want
 	f.mu.Unlock()
 	if !running && spoken(want) {
 		if f.config.FrontendSocket == "" {
@@ -165,11 +181,16 @@ func (f *front) apply(ctx context.Context) error {
 	defer f.applying.Unlock()
 	f.mu.Lock()
 	speaker, config := f.speaker, f.configNow()
+	f.told = nil
 	f.mu.Unlock()
 	if speaker == nil {
 		return nil
 	}
-	return speaker.Set(ctx, config)
+	err := speaker.Set(ctx, config)
+	f.mu.Lock()
+	f.told = &told{config, err}
+	f.mu.Unlock()
+	return err
 }
 
 // configNow is what the process is to do. The caller holds mu.
@@ -234,6 +255,9 @@ func (f *front) health() (announce.Reason, string) {
 	if f.down != "" {
 		return announce.InterfaceDown, f.down
 	}
+	if f.settling {
+		return announce.NoTarget, "targets are coming since answers have a way"
+	}
 	return announce.Announced, ""
 }
 
@@ -263,7 +287,10 @@ var errNotKnown = errors.New("the attractor is not known yet")
 const publishLimit = 5 * time.Second
 
 func (f *front) decided(d announce.Decision) {
-	f.log.Info("announcement", "vip", d.VIP, "announced", d.Announced, "reason", d.Reason, "message", d.Message)
+	f.events.Record(announce.Event{
+		Replica: f.config.Name, Trench: f.config.Trench, Conduit: f.config.Conduit,
+		VIP: d.VIP, Announced: d.Announced, Reason: d.Reason, Message: d.Message,
+	})
 	f.tell()
 }
 

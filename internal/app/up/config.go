@@ -121,6 +121,9 @@ type Replica struct {
 	// MaxFragments is how many fragmented packets are remembered at once; 0 =
 	// 16384, which takes 2 MB.
 	MaxFragments int `yaml:"max-fragments"`
+	// Withdraw is how long gateways get, when the replica is stopped, to send traffic
+	// elsewhere before the workloads leave; 0 = 1s.
+	Withdraw time.Duration `yaml:"withdraw"`
 }
 
 // Load reads a configuration file. Unknown fields are errors.
@@ -183,6 +186,9 @@ func (c Config) Validate() error {
 		if r.MaxFragments != 0 && (r.MaxFragments < lb.MinFragments || r.MaxFragments > lb.MaxFragments) {
 			problems = append(problems, fmt.Errorf("%s.max-fragments: %d is neither 0 nor within %d to %d",
 				where, r.MaxFragments, lb.MinFragments, lb.MaxFragments))
+		}
+		if r.Withdraw < 0 {
+			problems = append(problems, fmt.Errorf("%s.withdraw: %v is negative", where, r.Withdraw))
 		}
 		for _, other := range c.Replicas[:i] {
 			problems = append(problems, r.conflicts(other, where)...)

@@ -88,6 +88,7 @@ func TestBadConfigurations(t *testing.T) {
 		{"nothing to keep", good + "pin-dir: none\non-stop: keep\n", []string{"on-stop: nothing can be kept that is not pinned"}},
 		{"table size", good + "  table-size: 65536\n", []string{"replicas[0].table-size: 65536 is not a prime number"}},
 		{"mode", good + "  mode: fast\n", []string{`mode "fast": neither auto, tcx nor xdp`}},
+		{"withdraw", good + "  withdraw: -1s\n", []string{"replicas[0].withdraw: -1s is negative"}},
 		{"flows", good + "  max-flows: -1\n", []string{"replicas[0].max-flows: -1 is not within 0 to 1048576"}},
 		{"fragments", good + "  max-fragments: 5\n", []string{"replicas[0].max-fragments: 5 is neither 0 nor within 64 to 16777216"}},
 		{"twice the same", good + second, []string{

@@ -85,6 +85,7 @@ func (e *Endpoint) start(ctx context.Context, external string) error {
 		StateDir:  filepath.Join(s.config.StateDir, "leases"),
 		Mechanism: r.Mechanism, MechanismPolicy: r.MechanismPolicy,
 		FrontendSocket: filepath.Join(s.config.RunDir, endpoint.FrontendSocketName(r.Name)),
+		Withdraw:       r.Withdraw,
 	}, endpoint.Deps{Security: s.security, Log: s.config.Log, Metrics: s.metrics, Balance: *balance})
 	if err != nil {
 		return err
