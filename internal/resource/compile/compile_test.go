@@ -242,3 +242,19 @@ func TestAffinityLimit(t *testing.T) {
 		t.Errorf("a balancer takes %d flows, a manifest may have %d", balancer.MaxAffinity, v1alpha1.MaxAffinityFlows)
 	}
 }
+
+// The gateways of Meridio's manifest listen on different ports.
+func TestMeridioFrontend(t *testing.T) {
+	const dir = "../testdata/meridio/"
+	s := snapshot(t, load(t, dir+"v1.yaml"), load(t, dir+"v1alpha1.yaml"))
+	f, err := FrontendOf(s, "blue", "blue-lb", "lb-1", func(string, string) ([]byte, error) { return []byte("key"), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Config.Validate(); err != nil {
+		t.Error(err)
+	}
+	if len(f.Withheld) != 0 || len(f.Config.Gateways) != 2 || f.Config.Gateways[0].BGP.LocalPort != 10179 || f.Config.Gateways[1].BGP.LocalPort != 179 {
+		t.Errorf("withheld %v, gateways %+v", f.Withheld, f.Config.Gateways)
+	}
+}
