@@ -33,7 +33,6 @@ type node struct {
 	ns    string
 	pins  string
 	trunk *Trunk
-	next  int
 }
 
 // wire makes two nodes on one wire.

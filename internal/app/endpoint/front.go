@@ -100,6 +100,9 @@ func (c *Component) startFront(ctx context.Context, deps Deps) error {
 	if err := nl.WatchLinks(f.ctx, c.config.NetNS, f.linkEvent); err != nil {
 		return fmt.Errorf("watch the external interface: %w", err)
 	}
+	if len(adopted) == 0 {
+		f.settle(true) // a new replica: flows come to it when its tables are those of the others
+	}
 	f.group.Go(func() { f.announcer.Run(f.ctx) })
 	f.group.Go(f.follow)
 	return nil

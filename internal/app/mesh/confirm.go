@@ -10,8 +10,6 @@ import (
 	"github.com/networkservicemesh/api/pkg/api/registry"
 	"github.com/networkservicemesh/sdk/pkg/registry/core/next"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
@@ -84,12 +82,9 @@ func (c *confirmed) Recv() (*registry.NetworkServiceEndpointResponse, error) {
 	case err != nil:
 		c.late.Stop()
 		c.cancel()
-	case response.GetNetworkServiceEndpoint().GetName() == c.name && !response.GetDeleted():
-		c.late.Stop()
 	case response.GetNetworkServiceEndpoint().GetName() == c.name:
+		// One that it forgets later it has found ended.
 		c.late.Stop()
-		c.cancel()
-		return nil, status.Errorf(codes.Aborted, "the nsmgr has forgotten endpoint %s", c.name)
 	}
 	return response, err
 }

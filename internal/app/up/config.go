@@ -208,6 +208,9 @@ func (r Replica) conflicts(other Replica, where string) (problems []error) {
 	if r.Trench != other.Trench || r.Conduit != other.Conduit {
 		return problems
 	}
+	if r.NetNS == other.NetNS && r.Interface == "" && other.Interface == "" {
+		problems = append(problems, fmt.Errorf("%s.netns: %s gets the attractor's interface there already", where, other.Name))
+	}
 	for _, p := range r.Prefixes {
 		if slices.ContainsFunc(other.Prefixes, p.Overlaps) {
 			problems = append(problems, fmt.Errorf("%s.prefixes: %s overlaps with one of %s", where, p, other.Name))

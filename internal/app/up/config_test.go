@@ -71,6 +71,9 @@ func TestBadConfigurations(t *testing.T) {
 			"replicas[0].name: missing", "replicas[0].trench: missing", "replicas[0].conduit: missing",
 			"replicas[0].prefixes: missing",
 		}},
+		{"one interface for two", strings.ReplaceAll(good+strings.Replace(second, "lb-1", "lb-2", 1), "  interface: ext0\n", ""), []string{
+			"replicas[1].netns: lb-1 gets the attractor's interface there already",
+		}},
 		{"tag without interface", strings.Replace(good, "  interface: ext0\n", "  vlan: 5\n", 1), []string{"replicas[0].vlan: needs interface"}},
 		{"VLAN", good + "  vlan: 5000\n", []string{"replicas[0].vlan: 5000"}},
 		{"nodes", good + "registry: 192.0.2.1:5000\nregistry-listen: tcp://192.0.2.1:5000\ntunnel-ip: 127.0.0.1\n", []string{

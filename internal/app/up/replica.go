@@ -51,7 +51,7 @@ func (s *Stack) StartReplica(ctx context.Context, r Replica) (*Endpoint, error) 
 	following, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	e := &Endpoint{stack: s, replica: r, cancel: cancel, told: make(chan struct{}, 1)}
 	if r.Interface == "" {
-		e.outside = &outside{Endpoint: e, wake: make(chan struct{}, 1)}
+		e.outside = &outside{Endpoint: e, wake: make(chan struct{}, 1), problem: "the external interface has not been looked for yet"}
 	}
 	s.mu.Lock()
 	s.replicas = append(s.replicas, e)
