@@ -158,16 +158,20 @@ func TestFrontendDocumented(t *testing.T) {
 			must(t, os.WriteFile(secret, []byte("the-key\n"), 0o600))
 			s.apply(bgpGateways(", auth: {key-source: bgp, key-name: router-1}"))
 			s.addReplica(o, "trench-a", 1)
-			web := s.addWorkload("w1")
-			web.attach("trench-a", "web")
+			var up func() bool
 			var hop func() string
 			if name == "bird" {
 				bird := router.StartBIRD(t, o.router, block(t, document, name))
+				up = func() bool { return bird.Protocol("lb1").Info == "Established" }
 				hop = func() string { return strings.Join(hops(bird, vips[0]), " ") }
 			} else {
 				frr := router.StartFRR(t, o.router, block(t, document, name))
+				up = func() bool { return frr.BGP()["10.1.0.1"].State == "Established" }
 				hop = func() string { return frrHops(frr, vips[0]) }
 			}
+			testutil.Eventually(t, 60*time.Second, "the session", up)
+			web := s.addWorkload("w1")
+			web.attach("trench-a", "web")
 			testutil.Eventually(t, 60*time.Second, "a route to the VIP", func() bool { return hop() == "10.1.0.1" })
 			o.reachAt(netip.AddrPortFrom(vips[0], webPort), web)
 		})

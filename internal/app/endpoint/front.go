@@ -47,7 +47,6 @@ type front struct {
 	problem  string
 	status   frontend.Status
 	draining bool
-	reached  bool          // a gateway was up
 	isolated bool          // and none is any more
 	settling bool          // they have one again, and targets are coming
 	down     string        // why the external interface does not work
