@@ -72,7 +72,7 @@ const probeHops = 2
 // is; else why not: ErrNoFlow, ErrNoTargets, ErrNotForwarded or lb.ErrNotSeen.
 func (b *Balancer) Probe(vip netip.Prefix) error {
 	config, snapshot := b.Config(), b.Snapshot()
-	var why error = fmt.Errorf("%w: %s", ErrNoFlow, vip)
+	why := fmt.Errorf("%w: %s", ErrNoFlow, vip)
 	rank := 0
 	note := func(r int, err error) { // the last step that was reached says most
 		if r > rank {
