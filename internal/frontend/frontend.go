@@ -305,7 +305,6 @@ func (f *Frontend) end(restarting bool) error {
 			errs = append(errs, clearTable(f.read, f.table.number))
 		}
 	}
-	f.bfd, f.bgp = nil, nil
 	f.work.Unlock()
 	f.group.Wait()
 	f.work.Lock()

@@ -13,17 +13,18 @@ import (
 
 // Status implements Speaker.
 func (f *Frontend) Status() Status {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
-		return Status{Problem: "the frontend is closed"}
-	}
+	// Not with mu, which BFD waits for.
 	peers, sessions := map[string]bgp.PeerStatus{}, map[string]bfdnet.Status{}
 	for _, p := range f.bgp.Status() {
 		peers[p.Name] = p
 	}
 	for _, s := range f.bfd.Status() {
 		sessions[s.Name] = s
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return Status{Problem: "the frontend is closed"}
 	}
 	s := Status{Problem: cmp.Or(f.iface.problem, f.problem, f.table.problem())}
 	if f.speech != nil && s.Problem == "" {

@@ -9,8 +9,10 @@ import (
 
 	"github.com/networkservicemesh/api/pkg/api/registry"
 	registryclient "github.com/networkservicemesh/sdk/pkg/registry/chains/client"
+	"github.com/networkservicemesh/sdk/pkg/registry/common/heal"
 	registryrecvfd "github.com/networkservicemesh/sdk/pkg/registry/common/recvfd"
 	registrysendfd "github.com/networkservicemesh/sdk/pkg/registry/common/sendfd"
+	registrychain "github.com/networkservicemesh/sdk/pkg/registry/core/chain"
 	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
 	"google.golang.org/grpc"
 
@@ -22,7 +24,8 @@ import (
 // restart of the nsmgr, until Unregister or the end of ctx; Find with Watch
 // survives a restart too.
 func NewNSEClient(ctx context.Context, connectTo *url.URL, security Security, options ...RegistryOption) registry.NetworkServiceEndpointRegistryClient {
-	all := registryOptions(connectTo, security)
+	all := append(registryOptions(connectTo, security), registryclient.WithNSEHealClient(
+		registrychain.NewNetworkServiceEndpointRegistryClient(heal.NewNetworkServiceEndpointRegistryClient(ctx), newConfirm())))
 	for _, option := range options {
 		all = append(all, option()...)
 	}

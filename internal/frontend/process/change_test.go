@@ -146,6 +146,7 @@ func TestManyPrefixes(t *testing.T) {
 	changed, last := w.watchGone(), time.Time{}
 	w.cut(1, true)
 	w.routesBecome(map[netip.Prefix]string{})
+	w.eventually("BFD is down", func(s frontend.Status) bool { return s.Gateways[0].BFD.State == "down" })
 	for _, r := range s.Routes {
 		if at, ok := changed(r.Prefix); ok && at.After(last) {
 			last = at

@@ -99,7 +99,7 @@ func (p *Pool) lookAtLegs() error {
 // keepLeg keeps an address that a leg of an earlier run has.
 func (p *Pool) keepLeg(addr netip.Addr, leg string) {
 	i := p.rangeOf(addr)
-	if i >= 0 && addr != p.ranges[i].own && (p.places[addr] == nil || p.places[addr].lostTo(leg)) {
+	if i >= 0 && addr != p.ranges[i].own && !p.claimed[leg] && (p.places[addr] == nil || p.places[addr].lostTo(leg)) {
 		p.put(addr, "interface "+leg+" of an earlier run", leg, hold{until: p.settled, lease: p.longest, leg: true})
 	}
 }
@@ -135,6 +135,19 @@ func (p *Pool) lookAt(addr netip.Addr, now time.Time) error {
 		p.keepLeg(addr, leg)
 	}
 	return nil
+}
+
+// noteUser notes that a leg interface is not of an earlier run: it may be there
+// for a moment after its user was released.
+func (p *Pool) noteUser(user string, now time.Time) {
+	switch {
+	case p.legs == nil || !now.Before(p.settled):
+		p.claimed = nil
+	case p.claimed == nil:
+		p.claimed = map[string]bool{user: true}
+	default:
+		p.claimed[user] = true
+	}
 }
 
 // lostTo reports whether nobody has claimed the address in this run, and its leg

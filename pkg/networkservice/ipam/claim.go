@@ -46,6 +46,7 @@ func (p *Pool) Claim(c Claim) (Grant, error) {
 	if err := p.lookAtOwn(c.User, now); err != nil {
 		return Grant{}, err
 	}
+	p.noteUser(c.User, now)
 	had := slices.Clone(p.owners[c.Owner])
 	chosen := make([]netip.Addr, len(p.ranges))
 	for i := range p.ranges {
@@ -104,6 +105,9 @@ func (p *Pool) of(user string) map[netip.Addr]held {
 func (p *Pool) undo(c Claim, chosen, had []netip.Addr, before map[netip.Addr]held) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(before) == 0 {
+		delete(p.claimed, c.User)
+	}
 	for _, addr := range chosen {
 		if _, ok := before[addr]; !ok {
 			p.drop(addr, c.User)

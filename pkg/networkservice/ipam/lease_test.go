@@ -5,6 +5,7 @@ package ipam
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -250,4 +251,34 @@ func TestAdoptLegs(t *testing.T) {
 			t.Errorf("when the interface is gone: %v", err)
 		}
 	})
+}
+
+// TestOwnLegThatIsBeingDeleted: the interface of a connection of this run, which
+// is there for a moment after it was closed, keeps nobody from the address.
+func TestOwnLegThatIsBeingDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		legs := fakeLegs{}
+		p := pool(t, "10.0.0.0/29")
+		if err := p.Adopt(Past{Legs: legs, Longest: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		first := claim(t, p, "a", "leg-1")
+		for i := range 20 {
+			legs[first] = fmt.Sprint("leg-", i+1)
+			p.Release(fmt.Sprint("leg-", i+1), true)
+			claim(t, p, "b", "leg-b") // looks at the legs
+			if again := claim(t, p, "a", fmt.Sprint("leg-", i+2)); again != first {
+				t.Fatalf("round %d: %s, want %s", i, again, first)
+			}
+		}
+	})
+}
+
+func claim(t *testing.T, p *Pool, owner, user string) netip.Addr {
+	t.Helper()
+	grant, err := p.Claim(Claim{Owner: owner, User: user, Lease: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return grant.Addresses[0]
 }

@@ -36,10 +36,11 @@ type Pool struct {
 	owners  map[string][]netip.Addr // in the order of ranges; invalid where there is none
 	users   map[string]map[netip.Addr]bool
 	purged  time.Time
-	longest time.Duration // lease of an earlier run
-	settled time.Time     // until then it may hold what is not known here
-	sealed  time.Time     // until then nothing is given that was not claimed before
-	changed uint64        // counts what the ledger must know before it is answered
+	longest time.Duration   // lease of an earlier run
+	settled time.Time       // until then it may hold what is not known here
+	claimed map[string]bool // users of this run, until then
+	sealed  time.Time       // until then nothing is given that was not claimed before
+	changed uint64          // counts what the ledger must know before it is answered
 	written uint64
 }
 
