@@ -140,7 +140,7 @@ func (c Config) Validate() error {
 	need(c.MaxFragments == 0 || c.MaxFragments >= lb.MinFragments && c.MaxFragments <= lb.MaxFragments,
 		"MaxFragments %d is neither 0 nor within %d to %d", c.MaxFragments, lb.MinFragments, lb.MaxFragments)
 	need(!c.PassSocket || c.ListenOn == nil || c.ListenOn.Scheme == "unix", "PassSocket needs a unix socket, ListenOn is %s", c.ListenOn)
-	need(c.IdleTimeout >= 0 && c.Drain >= 0 && c.Grace >= 0 && c.Withdraw >= 0, "IdleTimeout, Drain, Grace or Withdraw is negative")
+	need(c.IdleTimeout >= 0 && c.Drain >= 0 && c.Grace >= 0 && c.Withdraw >= 0, "IdleTimeout, Drain, Withdraw or Grace is negative")
 	need(!c.KeepOnEnd || c.PinDir != "", "KeepOnEnd needs PinDir")
 	need(c.PinDir == "" || filepath.IsAbs(c.PinDir), "PinDir %q is not an absolute path", c.PinDir)
 	if _, err := tunnelmech.ParsePolicy(c.Mechanism, c.MechanismPolicy); err != nil {
