@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	openLimit = 20 * time.Second // how long we wait for an OPEN
+	openLimit = 10 * time.Second // how long we wait for an OPEN
 	lastWords = time.Second      // to write a notification
 	// sendLimit ends a session with a gateway that says that it is alive and reads
 	// nothing (RFC 9687).
