@@ -53,13 +53,20 @@ func TestLegsCostTheSameHoweverManyThereAre(t *testing.T) {
 		}
 		return sum
 	}
+	// Others of this process list meanwhile, too: what watches links, above all.
+	least := func() int64 {
+		sum := cost()
+		for range 9 {
+			sum = min(sum, cost())
+		}
+		return sum
+	}
 	n.connect(t, n.crowd(0), n.crowd(1)) // from the second one on it is known whose the addresses are
-	cost()
-	few := cost()
+	few := least()
 	for i := 2; i < 40; i++ {
 		n.connect(t, n.crowd(i))
 	}
-	if many := cost(); many > few {
+	if many := least(); many > few {
 		t.Errorf("%d objects are listed for a leg among 40, %d among 2", many, few)
 	} else {
 		t.Logf("%d objects are listed for a leg among 40, %d among 2", many, few)
