@@ -338,7 +338,7 @@ func (f fixture) run(t *testing.T, w *fixtureWorld) {
 	v, out, err := test(slices.Clone(f.frame))
 	check(t, err)
 	w.seen[v.Reason] = true
-	if v.Reason == ReplyForwarded { // and which way, TestGateways says
+	if v.Reason == ReplyForwarded { // and which way, TestGatewayChoice says
 		v.Gateway = netip.Addr{}
 	}
 	if v != f.want {

@@ -73,7 +73,7 @@ func TestFrames(t *testing.T) {
 		check(t, err)
 		for _, prog := range spec.Programs {
 			first, all := functions(prog.Instructions)
-			if prog.Name != "lb_egress" && (all[first].frame == 0 || len(all) < 5) {
+			if prog.Name != "lb_egress" && prog.Name != "lb_probe" && (all[first].frame == 0 || len(all) < 5) {
 				t.Errorf("%s: frame of %d bytes, %d functions: misread", first, all[first].frame, len(all))
 			}
 			depth, chain := deepest(all, first)

@@ -5,6 +5,7 @@ package lb
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -249,7 +250,7 @@ func TestObserveEnds(t *testing.T) {
 		}
 	}
 	for want, f := range map[string]Filter{
-		"rate -1: less than 0": {Rate: -1}, "reason 0: unknown": {Reasons: []Reason{0}}, "reason 28: unknown": {Reasons: []Reason{Forwarded, reasons}},
+		"rate -1: less than 0": {Rate: -1}, "reason 0: unknown": {Reasons: []Reason{0}}, fmt.Sprintf("reason %d: unknown", uint32(reasons)): {Reasons: []Reason{Forwarded, reasons}},
 	} {
 		if err := l.Observe(t.Context(), f, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

@@ -117,7 +117,7 @@ func testXDPAgreement(t *testing.T, r *bpftest.Random, vlan uint16, pairs int) {
 	t.Log(seen)
 	for reason := Forwarded; reason < DropInternal; reason++ {
 		switch reason {
-		case ReplyForwarded, PassReply, DropNoGateway, DropFragment, DropNAT: // not for XDP to decide
+		case ReplyForwarded, PassReply, DropNoGateway, DropNoRoute, DropFragment, DropNAT: // not for XDP to decide
 		default:
 			if enough && seen[reason.String()] == 0 {
 				t.Errorf("no packet for %s", reason)

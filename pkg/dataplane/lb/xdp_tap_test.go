@@ -102,6 +102,7 @@ func TestXDPOnTAP(t *testing.T) {
 			top.addTarget(t, testutil.Handle(t, top.ns), 0)
 			top.balance(t)
 			check(t, top.lb.SetRules(tapRules()))
+			check(t, top.lb.SetGateways(fixGateways))
 			nameServer(t, top.targets[0], "target-0")
 			eth := toUs
 			if vlan != 0 {
