@@ -14,6 +14,7 @@ import (
 
 	"github.com/weft-project/weft/deployments/examples"
 	"github.com/weft-project/weft/internal/app/endpoint"
+	nsmgr "github.com/weft-project/weft/internal/app/mesh/uplink"
 	"github.com/weft-project/weft/internal/nl"
 	"github.com/weft-project/weft/internal/testutil"
 	"github.com/weft-project/weft/internal/traffic"
@@ -104,8 +105,13 @@ func TestReplicaKilled(t *testing.T) {
 	s.awaitTargets("trench-a", "web", all...)
 	o.use([]byte{third.number})
 	o.reach(webPort, all...)
+	// The legs of the dead one are given up when the nsmgr has been there for long
+	// enough to know that it is gone.
+	ctx, cancel := context.WithTimeout(t.Context(), nsmgr.DefaultGrace+patience)
+	defer cancel()
 	for _, w := range all {
-		w.detach("trench-a")
+		_, err := w.agent.Detach(ctx, &agentv1.DetachRequest{Name: w.attachment("trench-a")})
+		must(t, err)
 	}
 }
 

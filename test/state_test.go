@@ -30,11 +30,16 @@ type state struct {
 // settled returns the state when it does not change any more.
 func (s *stack) settled(workloads ...*workload) state {
 	s.t.Helper()
-	now := s.state(workloads...)
+	// What follows from targets, as announcements, comes with the next probe.
+	const looks = 10
+	now, same := s.state(workloads...), 0
 	testutil.Eventually(s.t, patience, "a state that stays", func() bool {
 		before := now
 		now = s.state(workloads...)
-		return cmp.Diff(before, now, sameState...) == ""
+		if same++; cmp.Diff(before, now, sameState...) != "" {
+			same = 0
+		}
+		return same >= looks
 	})
 	return now
 }

@@ -190,8 +190,13 @@ func (t *Trunk) Check(repair bool) (found []Difference, err error) {
 		return nil, ErrClosed
 	}
 	var errs []error
-	for _, path := range t.plane.LostPins() {
-		found = append(found, Difference{Interface: path, Problem: "the pin has vanished: a restarted forwarder would not find what it belongs to"})
+	lost, repaired := t.plane.LostPins(), false
+	if repair {
+		err := t.plane.Repin()
+		errs, repaired = append(errs, err), err == nil
+	}
+	for _, path := range lost {
+		found = append(found, Difference{Interface: path, Problem: "the pin has vanished: a restarted forwarder would not find what it belongs to", Repaired: repaired})
 	}
 	for _, e := range t.entries {
 		problem := t.problem(e)

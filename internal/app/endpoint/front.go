@@ -254,7 +254,7 @@ func (f *front) health() (announce.Reason, string) {
 	if f.down != "" {
 		return announce.InterfaceDown, f.down
 	}
-	if f.settling {
+	if f.settling && spoken(f.want) {
 		return announce.NoTarget, "targets are coming since answers have a way"
 	}
 	return announce.Announced, ""

@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/weft-project/weft/internal/bpffs"
 	"github.com/weft-project/weft/internal/netns"
 	"github.com/weft-project/weft/pkg/dataplane/ingress"
 )
@@ -258,4 +259,38 @@ func (v *VLAN) LostPins() (lost []string) {
 		}
 	}
 	return lost
+}
+
+// Repin pins anew what LostPins names.
+func (v *VLAN) Repin() error {
+	if len(v.LostPins()) == 0 {
+		return nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, err := bpffs.Open(v.cfg.PinDir); err != nil {
+		return err
+	}
+	var errs []error
+	again := func(path string, thing interface {
+		Unpin() error
+		Pin(string) error
+	}) {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, thing.Unpin(), thing.Pin(path)) // it takes itself for pinned still
+		}
+	}
+	maps := v.objects.vlanMaps
+	for name, m := range map[string]*ebpf.Map{
+		"vl_ports": maps.VlPorts, "vl_stations": maps.VlStations, "vl_groups": maps.VlGroups, "vl_counters": maps.VlCounters,
+	} {
+		again(filepath.Join(v.cfg.PinDir, pinned[name]), m)
+	}
+	for base, l := range v.bases {
+		again(v.basePath(base), l)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("pin vlan again: %w", err)
+	}
+	return nil
 }
