@@ -63,8 +63,6 @@ type demo struct {
 // world is where the demo takes place: one process, or several nodes.
 type world interface {
 	steps() []func(context.Context) error
-	// setGateways replaces those of trench-a in the example.
-	setGateways(manifest []byte) error
 	// startReplica runs a load balancer behind a site's router.
 	startReplica(ctx context.Context, s *cluster.Site, trench, letter string, number byte) error
 	// inTables waits until every replica of trench-a balances over the first n

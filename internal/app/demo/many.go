@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weft-project/weft/deployments/examples"
@@ -60,16 +59,9 @@ func (m *manyNodes) startAndAttach(ctx context.Context) error {
 	if err := m.startSites(ctx); err != nil {
 		return err
 	}
-	m.took(start, "load balancers lb-a-1 on %s and lb-a-2 on %s run", m.node(0).Name, m.node(1).Name)
+	m.took(start, "load balancers lb-a-1 on %s and lb-a-2 on %s run, the router has ECMP routes for the VIPs to both", m.node(0).Name, m.node(1).Name)
 	m.say("w1 and w4 are on %s, w2 on %s, w3 on %s: legs between nodes are VXLAN tunnels", m.node(0).Name, m.node(1).Name, m.node(2).Name)
 	return m.attachThree(ctx)
-}
-
-func (m *manyNodes) setGateways(manifest []byte) error {
-	manifests := slices.DeleteFunc(strings.Split(string(examples.Demo), "\n---\n"), func(object string) bool {
-		return strings.Contains(object, "kind: Gateway\n") && strings.Contains(object, "namespace: trench-a\n")
-	})
-	return m.cluster.SetManifests(append([]byte(strings.Join(manifests, "\n---\n")), manifest...))
 }
 
 // startReplica runs those of trench-a on the first nodes. That of trench-b is

@@ -25,7 +25,7 @@ type oneProcess struct {
 
 func (p *oneProcess) steps() []func(context.Context) error {
 	return []func(context.Context) error{
-		p.startWorkloads, p.startStack, p.exchange, p.changes, p.cutLink, p.killOne,
+		p.startWorkloads, p.startStack, p.exchange, p.changes, p.killOne,
 	}
 }
 
@@ -57,17 +57,15 @@ func (p *oneProcess) startStack(ctx context.Context) error {
 		return err
 	}
 	p.took(start, "registry, nsmgr, forwarder and agent run in this process")
+	start = time.Now()
 	if err := p.stack.Apply("demo.yaml", examples.Demo); err != nil {
 		return err
 	}
 	if err := p.startSites(ctx); err != nil {
 		return err
 	}
+	p.took(start, "load balancers lb-a-1 and lb-a-2 run, the router has ECMP routes for the VIPs to both")
 	return p.attachThree(ctx)
-}
-
-func (p *oneProcess) setGateways(manifest []byte) error {
-	return p.stack.Apply("gateways.yaml", manifest)
 }
 
 func (p *oneProcess) startReplica(ctx context.Context, s *cluster.Site, trench, letter string, number byte) error {
@@ -113,10 +111,11 @@ func (p *oneProcess) replicaComesAndGoes(ctx context.Context) error {
 	if err := p.startReplica(ctx, p.a, "trench-a", "a", 3); err != nil {
 		return err
 	}
+	// The router learns of a replica when it forwards; BGP will do the same.
 	if err := p.inTables(ctx, 4); err != nil {
 		return err
 	}
-	if err := p.routed(ctx, 1, 2, 3); err != nil {
+	if err := p.a.Route(vips, 1, 2, 3); err != nil {
 		return err
 	}
 	p.took(p.changeMoment, "lb-a-3 has all four targets and its share of the traffic")
@@ -128,6 +127,9 @@ func (p *oneProcess) replicaComesAndGoes(ctx context.Context) error {
 	p.check(w.Lost == 0 && w.MovedFlows == 0, "all replicas have the same tables: no flow moved, nothing lost")
 	p.say("-- it goes")
 	p.begin()
+	if err := p.a.Route(vips, 1, 2); err != nil {
+		return err
+	}
 	third := p.replicas[len(p.replicas)-1]
 	p.replicas = p.replicas[:len(p.replicas)-1]
 	if err := third.Stop(); err != nil {
@@ -145,7 +147,7 @@ func (p *oneProcess) replicaComesAndGoes(ctx context.Context) error {
 	return nil
 }
 
-// killOne is step 6.
+// killOne is step 5.
 func (p *oneProcess) killOne(ctx context.Context) error {
 	p.step("A workload's namespace is killed")
 	victim := p.workloads[3]

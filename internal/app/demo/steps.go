@@ -22,13 +22,7 @@ const (
 // startSites makes the outside of both networks and the load balancers of the
 // first.
 func (d *demo) startSites(ctx context.Context) (err error) {
-	if d.a, err = cluster.NewRoutedSite(d.topo, "a", 1, 1); err != nil {
-		return err
-	}
-	if err := d.setGateways(d.a.Manifest("trench-a", bfdInterval, bfdMultiplier)); err != nil {
-		return err
-	}
-	if err := d.startRouter(ctx); err != nil {
+	if d.a, err = cluster.NewSite(d.topo, "a", 1); err != nil {
 		return err
 	}
 	if d.b, err = cluster.NewSite(d.topo, "b", 2); err != nil {
@@ -39,7 +33,7 @@ func (d *demo) startSites(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return nil
+	return d.a.Route(vips, 1, 2)
 }
 
 // attachThree is the second half of step 2.
@@ -54,15 +48,7 @@ func (d *demo) attachThree(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := d.inTables(ctx, 3); err != nil {
-		return err
-	}
-	start := time.Now()
-	if err := d.routed(ctx, 1, 2); err != nil {
-		return err
-	}
-	d.took(start, "the router has learned the VIPs from both load balancers, which announce what they forward: ECMP")
-	return nil
+	return d.inTables(ctx, 3)
 }
 
 // attach runs the command that a user would type inside the workload.

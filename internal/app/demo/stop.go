@@ -39,7 +39,7 @@ func cli(path, socket string, args ...string) error {
 // stopAll ends whatever runs, in the reverse order, also after a failure.
 func (d *demo) stopAll() error {
 	d.stopTraffic()
-	errs := []error{d.stop(), d.stopRouter()}
+	errs := []error{d.stop()}
 	for _, w := range slices.Backward(d.workloads) {
 		errs = append(errs, w.Kill())
 	}
