@@ -49,7 +49,7 @@ func TestRunErrors(t *testing.T) {
 		"pin dir":          {[]string{"--pin-dir", "here", "--resources", good}, nil, 2, `PinDir "here" is not an absolute path`},
 		"on stop":          {[]string{"--on-stop", "wait", "--resources", good}, nil, 2, `--on-stop "wait": neither keep nor remove`},
 		"keep":             {[]string{"--on-stop", "keep", "--resources", good}, nil, 2, "--on-stop keep: needs --pin-dir"},
-		"grace":            {[]string{"--grace", "-1s", "--resources", good}, nil, 2, "Grace or Withdraw is negative"},
+		"grace":            {[]string{"--grace", "-1s", "--resources", good}, nil, 2, "Withdraw or Grace is negative"},
 		"prefix":           {[]string{"--resources", good}, []string{"NSM_CIDR_PREFIX=172.16.0.0/33"}, 2, "NSM_CIDR_PREFIX"},
 		"no prefix":        {[]string{"--resources", good}, []string{"NSM_CIDR_PREFIX="}, 2, "CIDRPrefixes"},
 		"no name":          {[]string{"--resources", good}, []string{"NSM_NAME="}, 2, "Name is empty"},
