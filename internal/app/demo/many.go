@@ -61,7 +61,25 @@ func (m *manyNodes) startAndAttach(ctx context.Context) error {
 	}
 	m.took(start, "load balancers lb-a-1 on %s and lb-a-2 on %s run, the router has ECMP routes for the VIPs to both", m.node(0).Name, m.node(1).Name)
 	m.say("w1 and w4 are on %s, w2 on %s, w3 on %s: legs between nodes are VXLAN tunnels", m.node(0).Name, m.node(1).Name, m.node(2).Name)
-	return m.attachThree(ctx)
+	if err := m.attachThree(ctx); err != nil {
+		return err
+	}
+	return m.inEachTable(ctx)
+}
+
+// inEachTable asks each load balancer by itself for the first three: packets of a
+// flow may take either, and one that learns of a target a moment later would
+// reset a connection that the other has opened.
+func (m *manyNodes) inEachTable(ctx context.Context) error {
+	for number := range firstReplicas {
+		if err := m.a.Route(vips, byte(number+1)); err != nil {
+			return err
+		}
+		if err := m.inTables(ctx, 3); err != nil {
+			return err
+		}
+	}
+	return m.a.Route(vips, 1, 2)
 }
 
 // startReplica runs those of trench-a on the first nodes. That of trench-b is
